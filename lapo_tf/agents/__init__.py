@@ -1,0 +1,10 @@
+"""The algorithms, one file each."""
+
+from __future__ import annotations
+
+from lapo_tf.agents.base import Agent, AgentSpec, Scaling
+from lapo_tf.agents.lapo import LAPO
+
+AGENTS: dict[str, type[Agent]] = {"lapo": LAPO}
+
+__all__ = ["AGENTS", "LAPO", "Agent", "AgentSpec", "Scaling"]

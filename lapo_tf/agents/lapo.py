@@ -1,0 +1,281 @@
+"""LAPO: latent-variable advantage-weighted policy optimization (Chen et al., 2022).
+
+Where the paper's text and the authors' code, which made the published tables, disagree, both choices are fields of
+`LAPOConfig`; the defaults follow the code, except for the latent policy, which is the paper's truncated Gaussian.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from typing import Literal
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from lapo_tf.agents.base import Agent, AgentSpec, Batch, Metrics
+from lapo_tf.distributions import TruncatedNormal
+from lapo_tf.networks import copy_weights, mlp, polyak_update
+
+tfd = tfp.distributions
+
+# Likelihood of an action given the decoder's mean: the negative log-density of N(mean, 1/2) is the squared error plus
+# a constant, so equation 7 becomes the authors' squared error summed over the action's dimensions.
+DECODER_SCALE = math.sqrt(0.5)
+
+
+@dataclass(frozen=True)
+class LAPOConfig:
+    """Hyper-parameters of LAPO."""
+
+    hidden: tuple[int, ...] = (256, 256, 256)
+    """Widths of the hidden layers, the same in every network."""
+    latent_ratio: int = 2
+    """Dimensions of the latent space per dimension of the action."""
+    latent_bound: float = 2.0
+    """z_max: the latent policy stays within [-z_max, z_max] in every dimension (paper, section 4)."""
+    latent_policy: Literal["truncated_gaussian", "tanh"] = "truncated_gaussian"
+    """A truncated Gaussian (paper, below equation 8) or the deterministic tanh policy of the authors' code."""
+    latent_scale_min: float = 0.05
+    """Smallest standard deviation of the truncated Gaussian, before truncation. The paper gives none."""
+    latent_scale_max: float = 1.0
+    """Largest standard deviation of the truncated Gaussian, before truncation. The paper gives none."""
+    latent_noise: float = 0.1
+    """Standard deviation of the noise on the target latent in V's target (tanh policy only; authors' code)."""
+    latent_noise_clip: float = 0.2
+    """Bound of that noise."""
+    weight: Literal["step", "exponential"] = "step"
+    """Importance weight of the CVAE's loss: `expectile` where A > 0, else 1 - expectile (authors' code), or
+    exp(A / temperature) (paper, below equation 4)."""
+    expectile: float = 0.9
+    """Step weight of actions with positive advantage."""
+    temperature: float = 1.0
+    """Lambda of the exponential weight. The paper gives no value."""
+    weight_max: float = 100.0
+    """Upper bound of the exponential weight, as in AWAC's and IQL's code; the paper has none."""
+    advantage: Literal["td", "q"] = "td"
+    """A(s, a) = r + gamma Q'(s', pi'(s')) - V(s) (authors' code) or Q(s, a) - V(s) (paper, below equation 2)."""
+    value: Literal["network", "policy"] = "network"
+    """V(s) from a network regressed on Q'(s, pi'(s)) (authors' code), or Q'(s, pi'(s)) itself (paper, equation 8)."""
+    doubleq_min: float = 1.0
+    """Weight d in d min(Q1', Q2') + (1 - d) max(Q1', Q2') (authors' code; 0.7 on antmaze)."""
+    clip_value: bool = True
+    """Clip V's target to [r_min, r_max] / (1 - discount) of the data (authors' code; the paper does not)."""
+    mask_terminals: bool = True
+    """Do not bootstrap from terminal states (authors' code); the paper's equation 2 leaves the mask out."""
+    decoder: Literal["polyak", "previous"] = "polyak"
+    """theta': the decoder that the policy and the values use is a Polyak average (authors' code) or the decoder of the
+    previous iteration (paper, algorithm 1)."""
+    order: Literal["critic_first", "decoder_first"] = "critic_first"
+    """Order within a step: critics, weights, CVAE, policy (authors' code) or CVAE, critics, policy with weights from
+    the values before the step (paper, algorithm 1)."""
+    kl_weight: float = 1.0
+    """Beta of equation 7 (authors' code: 1; 0.3 on maze2d)."""
+    discount: float = 0.99
+    """Gamma."""
+    polyak: float = 0.005
+    """Tau of all target networks."""
+    critic_learning_rate: float = 2e-4
+    """Adam's learning rate for Q1, Q2 and V."""
+    vae_learning_rate: float = 2e-4
+    """Adam's learning rate for the CVAE."""
+    policy_learning_rate: float = 2e-4
+    """Adam's learning rate for the latent policy."""
+
+
+class LAPO(Agent):
+    """Networks, losses and one update step. Observations and actions are standardised unless said otherwise."""
+
+    Config = LAPOConfig
+
+    def __init__(self, config: LAPOConfig, spec: AgentSpec) -> None:
+        super().__init__(spec, name="lapo")
+        self.config = config
+        obs, act, hidden = spec.obs_dim, spec.act_dim, config.hidden
+        self.latent_dim = config.latent_ratio * act
+        head = 2 if config.latent_policy == "truncated_gaussian" else 1
+        seed = random.Random(spec.seed)
+
+        def network(name: str, inputs: int, outputs: int) -> keras.Model:
+            return mlp(inputs, hidden, outputs, seed=seed, name=name, precision=spec.precision)
+
+        self.encoder = network("encoder", obs + act, 2 * self.latent_dim)  # (s, a) -> mean, log variance
+        self.decoder = network("decoder", obs + self.latent_dim, act)  # (s, z) -> action
+        self.policy = network("policy", obs, head * self.latent_dim)
+        self.q1, self.q2 = network("q1", obs + act, 1), network("q2", obs + act, 1)
+        self.target_decoder = network("target_decoder", obs + self.latent_dim, act)
+        self.target_policy = network("target_policy", obs, head * self.latent_dim)
+        self.target_q1, self.target_q2 = network("target_q1", obs + act, 1), network("target_q2", obs + act, 1)
+        self.targets = [
+            (self.target_policy, self.policy, config.polyak),
+            (self.target_q1, self.q1, config.polyak),
+            (self.target_q2, self.q2, config.polyak),
+            (self.target_decoder, self.decoder, config.polyak if config.decoder == "polyak" else 1.0),
+        ]
+        for target, online, _ in self.targets:
+            copy_weights(target, online)
+        critics = [self.q1, self.q2]
+        if config.value == "network":
+            self.v = network("v", obs, 1)
+            critics.append(self.v)
+        self.critic_variables = [w for net in critics for w in net.trainable_variables]
+        self.vae_variables = self.encoder.trainable_variables + self.decoder.trainable_variables
+        self.critic_optimizer = self.optimizer(config.critic_learning_rate, self.critic_variables)
+        self.vae_optimizer = self.optimizer(config.vae_learning_rate, self.vae_variables)
+        self.policy_optimizer = self.optimizer(config.policy_learning_rate, self.policy.trainable_variables)
+
+    # Random numbers
+
+    def draw(self, seed: tf.Tensor, batch_size: int) -> dict[str, tf.Tensor]:
+        """`posterior` [B, latent] normal; `value`, `next_value`, `policy`: for the latents of the policy's actions."""
+        seeds = tf.random.split(seed, num=4, alg="philox")
+        shape = (batch_size, self.latent_dim)
+        normal = lambda k: tf.random.stateless_normal(shape, seeds[k], alg="philox")  # noqa: E731
+        if self.config.latent_policy == "tanh":
+            return {"posterior": normal(0), "value": normal(1)}
+        uniform = lambda k: tf.random.stateless_uniform(shape, seeds[k], alg="philox")  # noqa: E731
+        return {"posterior": normal(0), "value": uniform(1), "next_value": uniform(2), "policy": uniform(3)}
+
+    # Pieces
+
+    def latent_distribution(self, policy: keras.Model, observations: tf.Tensor) -> TruncatedNormal:
+        """The truncated-Gaussian latent policy at observations [B, obs]; its location lies within the bounds."""
+        c = self.config
+        loc, scale = tf.split(policy(observations), 2, axis=-1)
+        scale = c.latent_scale_min + (c.latent_scale_max - c.latent_scale_min) * tf.sigmoid(scale)
+        return TruncatedNormal(c.latent_bound * tf.tanh(loc), scale, -c.latent_bound, c.latent_bound)
+
+    def latent(self, policy: keras.Model, observations: tf.Tensor, uniform: tf.Tensor | None) -> tf.Tensor:
+        """Latents [B, latent] of the latent policy: a sample, or without `uniform` the mode."""
+        if self.config.latent_policy == "tanh":
+            return self.config.latent_bound * tf.tanh(policy(observations))
+        distribution = self.latent_distribution(policy, observations)
+        return distribution.mode() if uniform is None else distribution.quantile(uniform)
+
+    def target_q(self, observations: tf.Tensor, latents: tf.Tensor) -> tf.Tensor:
+        """Q'(s, decoder'(s, z)) [B, 1], the two critics mixed by `doubleq_min`."""
+        d = self.config.doubleq_min
+        pair = tf.concat([observations, self.target_decoder(tf.concat([observations, latents], -1))], -1)
+        q1, q2 = self.target_q1(pair), self.target_q2(pair)
+        return d * tf.minimum(q1, q2) + (1.0 - d) * tf.maximum(q1, q2)
+
+    def value_target(self, observations: tf.Tensor, noise: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Equation 8: Q' at the target policy's action, [B, 1]."""
+        c = self.config
+        latents = self.latent(self.target_policy, observations, noise["value"])
+        if c.latent_policy == "tanh":  # target smoothing as in TD3, in the latent space
+            latents += tf.clip_by_value(c.latent_noise * noise["value"], -c.latent_noise_clip, c.latent_noise_clip)
+        value = self.target_q(observations, latents)
+        if c.clip_value:
+            scaling = self.spec.scaling
+            horizon = 1.0 / (1.0 - c.discount)
+            value = tf.clip_by_value(value, scaling.reward_min * horizon, scaling.reward_max * horizon)
+        return value
+
+    def importance_weight(self, advantage: tf.Tensor) -> tf.Tensor:
+        """omega of equation 7 from A(s, a), [B, 1] each."""
+        c = self.config
+        if c.weight == "step":
+            return tf.where(advantage > 0.0, c.expectile, 1.0 - c.expectile)
+        return tf.minimum(tf.exp(advantage / c.temperature), c.weight_max)
+
+    # Updates
+
+    def update_critics(self, batch: Batch, value_target: tf.Tensor, next_value: tf.Tensor) -> Metrics:
+        """Equation 2 for both critics and, if there is one, the regression of V on `value_target`."""
+        pair = tf.concat([batch["observations"], batch["actions"]], -1)
+        target = batch["rewards"] + self.continues(batch) * self.config.discount * next_value
+        with tf.GradientTape() as tape:
+            q1, q2 = self.q1(pair), self.q2(pair)
+            q1_loss, q2_loss = tf.reduce_mean((q1 - target) ** 2), tf.reduce_mean((q2 - target) ** 2)
+            loss = q1_loss + q2_loss
+            metrics = {"critic/q1_loss": q1_loss, "critic/q2_loss": q2_loss, "critic/q_mean": tf.reduce_mean(q1)}
+            if self.config.value == "network":
+                v_loss = tf.reduce_mean((self.v(batch["observations"]) - value_target) ** 2)
+                loss += v_loss
+                metrics["critic/v_loss"] = v_loss
+        self.critic_optimizer.apply(tape.gradient(loss, self.critic_variables), self.critic_variables)
+        return metrics | {"critic/loss": loss, "critic/v_mean": tf.reduce_mean(value_target)}
+
+    def update_vae(self, batch: Batch, weight: tf.Tensor, noise: tf.Tensor) -> Metrics:
+        """Equation 7: the importance-weighted evidence lower bound of the data's actions."""
+        observations, actions = batch["observations"], batch["actions"]
+        prior = tfd.MultivariateNormalDiag(tf.zeros_like(noise), tf.ones_like(noise))
+        with tf.GradientTape() as tape:
+            mean, log_var = tf.split(self.encoder(tf.concat([observations, actions], -1)), 2, axis=-1)
+            posterior = tfd.MultivariateNormalDiag(mean, tf.exp(0.5 * log_var))
+            latents = mean + posterior.stddev() * noise
+            decoded = self.decoder(tf.concat([observations, latents], -1))
+            likelihood = tfd.MultivariateNormalDiag(decoded, DECODER_SCALE * tf.ones_like(decoded))
+            # Relative to the density's peak, so that it is the squared error and a perfect decoder scores zero.
+            reconstruction = likelihood.log_prob(likelihood.mode()) - likelihood.log_prob(actions)
+            kl = tfd.kl_divergence(posterior, prior)
+            loss = tf.reduce_mean(weight[:, 0] * (reconstruction + self.config.kl_weight * kl))
+        self.vae_optimizer.apply(tape.gradient(loss, self.vae_variables), self.vae_variables)
+        return {
+            "vae/loss": loss,
+            "vae/reconstruction": tf.reduce_mean(reconstruction),
+            "vae/kl": tf.reduce_mean(kl),
+            "vae/weight_mean": tf.reduce_mean(weight),
+        }
+
+    def update_policy(self, batch: Batch, uniform: tf.Tensor | None) -> Metrics:
+        """Equation 9: the latent policy climbs Q through the decoder theta'."""
+        observations = batch["observations"]
+        variables = self.policy.trainable_variables
+        with tf.GradientTape() as tape:
+            latents = self.latent(self.policy, observations, uniform)
+            actions = self.target_decoder(tf.concat([observations, latents], -1))
+            loss = -tf.reduce_mean(self.q1(tf.concat([observations, actions], -1)))
+        self.policy_optimizer.apply(tape.gradient(loss, variables), variables)
+        return {"policy/loss": loss, "policy/latent_abs": tf.reduce_mean(tf.abs(latents))}
+
+    def step(self, batch: Batch, noise: dict[str, tf.Tensor]) -> Metrics:
+        """One iteration of algorithm 1, in the paper's or the authors' order."""
+        c = self.config
+        observations, next_observations = batch["observations"], batch["next_observations"]
+        next_latents = self.latent(self.target_policy, next_observations, noise.get("next_value"))
+        next_q = self.target_q(next_observations, next_latents)
+        value_target = self.value_target(observations, noise)
+        next_value = self.v(next_observations) if c.value == "network" else next_q
+
+        def weights() -> tuple[tf.Tensor, tf.Tensor]:
+            if c.advantage == "td":
+                q = batch["rewards"] + self.continues(batch) * c.discount * next_q
+            else:
+                pair = tf.concat([observations, batch["actions"]], -1)
+                q = tf.minimum(self.q1(pair), self.q2(pair))
+            advantage = q - (self.v(observations) if c.value == "network" else value_target)
+            return self.importance_weight(advantage), advantage
+
+        if c.order == "decoder_first":
+            weight, advantage = weights()
+            metrics = self.update_vae(batch, weight, noise["posterior"])
+            metrics |= self.update_critics(batch, value_target, next_value)
+        else:
+            metrics = self.update_critics(batch, value_target, next_value)
+            weight, advantage = weights()
+            metrics |= self.update_vae(batch, weight, noise["posterior"])
+        metrics |= self.update_policy(batch, noise.get("policy"))
+        for target, online, tau in self.targets:
+            polyak_update(target, online, tau)
+        positive = tf.reduce_mean(tf.cast(advantage > 0.0, tf.float32))
+        return metrics | {"advantage/mean": tf.reduce_mean(advantage), "advantage/positive": positive}
+
+    def continues(self, batch: Batch) -> tf.Tensor:
+        """1 where the next state's value counts, [B, 1]."""
+        return 1.0 - batch["terminals"] if self.config.mask_terminals else tf.ones_like(batch["terminals"])
+
+    # Acting
+
+    def policy_action(self, observations: tf.Tensor) -> tf.Tensor:
+        """decoder'(s, mode of the latent policy), standardised."""
+        latents = self.latent(self.policy, observations, None)
+        return self.target_decoder(tf.concat([observations, latents], -1))
+
+    def generate(self, observations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Raw actions [B, act] of the generative model alone, z ~ N(0, I), for raw observations [B, obs]."""
+        z = tf.random.stateless_normal((observations.shape[0], self.latent_dim), seed, alg="philox")
+        return self.unscale_action(self.target_decoder(tf.concat([self.scale_observation(observations), z], -1)))

@@ -1,0 +1,47 @@
+"""Command lines from dataclasses, with one-line errors."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import tyro
+
+from lapo_tf.errors import UserError, unknown
+
+T = TypeVar("T")
+
+
+def parse(kind: type[T], argv: Sequence[str] | None = None, *, default: Any = tyro.MISSING, description: str) -> T:
+    """`argv` (default: the command line) as an instance of the dataclass `kind`; its docstrings are `--help`.
+
+    Raises:
+        UserError: unknown option (with the nearest one) or a value that does not fit.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            config, rest = tyro.cli(kind, args=argv, default=default, description=description, return_unknown_args=True)
+    except SystemExit as exit:
+        if not exit.code:
+            raise  # --help
+        # tyro frames its message in a box; keep the words.
+        text = re.sub(r"[^\x20-\x7e]+", " ", errors.getvalue())
+        text = re.sub(r"-{5,}.*", "", text).replace("Parsing error", "")
+        raise UserError(" ".join(text.split()) + " (see --help)") from None
+    if rest:
+        raise unknown("option", rest[0].split("=")[0], options(kind, default))
+    return config
+
+
+def options(kind: type, default: Any) -> list[str]:
+    """All option names of a dataclass's command line."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+        tyro.cli(kind, args=["--help"], default=default)
+    return re.findall(r"(?<=[\s])--[a-z][\w.-]*", out.getvalue())

@@ -1,0 +1,365 @@
+"""Read recorded data: D4RL HDF5 files and Minari data sets.
+
+Readers yield `Episode`s, a block at a time, to `from_episodes`; nothing here pairs observations with their successors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import h5py
+import minari
+import numpy as np
+from gymnasium.spaces import Space
+from minari.dataset.minari_dataset import parse_dataset_id
+from minari.dataset.minari_storage import MinariStorage
+from minari.storage.datasets_root_dir import get_dataset_path
+from numpy.typing import NDArray
+
+from lapo_tf.data.dataset import Episode, OfflineDataset, Provenance, Source, check_spaces, from_episodes
+from lapo_tf.data.layouts import Layout, entries, flatten, layout_of
+from lapo_tf.errors import UserError
+
+Transform = Callable[[Episode], Episode]
+
+# D4RL's published kitchen files.
+OFFICIAL_SHA256 = {
+    "cd797c38cd52dfbe3f960cef73935cc724847abd189e47a703a7a2315ed60a81",  # complete: mini_kitchen_…
+    "57bfd9c5fe88a7cf702bbaf8b7cd800d30cd869e7f73416007238d26cd859800",  # partial
+    "a30382a50278fdaea2e2d88e5f2836a95bcf9b581d252617872fd6537302721b",  # mixed
+}
+OFFICIAL_NAMESPACES = ("D4RL/", "mujoco/")  # of Minari's public remote
+COLLECTED_NAMESPACE = "lapo/"  # of this project's collectors
+
+_REQUIRED = ("observations", "actions", "rewards", "terminals")
+_BLOCK = 1 << 16  # rows read at a time: large enough to be fast, small beside the data set
+
+
+def load_dataset(
+    spec: str | Path,
+    *,
+    observation_space: Space | int | None = None,
+    action_space: Space | int | None = None,
+    layout: Layout | None = None,
+    max_episode_steps: int | None = None,
+    transform: Transform | None = None,
+    infos: Sequence[str] = (),
+) -> OfflineDataset:
+    """Load a data set and check it against the environment's spaces.
+
+    Args:
+        spec: a D4RL file (`….hdf5`, `….h5` or any existing file), else a Minari id such as `D4RL/kitchen/complete-v2`.
+        observation_space, action_space: of the environment, or just their dimensions; `None` skips the check.
+        layout: how dictionary observations of a Minari data set are flattened (see `lapo_tf.data.layouts`).
+        max_episode_steps: where a D4RL file without `timeouts` cuts its episodes.
+        transform: applied to every episode before it is aligned, for example to relabel rewards.
+        infos: names of recorded infos that the transform needs.
+
+    Raises:
+        UserError: whatever is wrong with the data, in one line.
+    """
+    path = Path(spec).expanduser()
+    if path.suffix.lower() in (".hdf5", ".h5") or path.is_file():
+        dataset = read_hdf5(path, max_episode_steps=max_episode_steps, transform=transform, infos=infos)
+    else:
+        dataset = read_minari(str(spec), layout=layout, transform=transform, infos=infos)
+    return check_spaces(dataset, observation_space, action_space)
+
+
+def read_hdf5(
+    path: str | Path,
+    *,
+    max_episode_steps: int | None = None,
+    transform: Transform | None = None,
+    infos: Sequence[str] = (),
+) -> OfflineDataset:
+    """Read a file in D4RL's layout: `observations` [S, obs], `actions` [S, act], `rewards` [S], `terminals` [S], and
+    optionally `timeouts` [S], `next_observations` [S, obs] and `infos/…`.
+
+    An episode ends with a terminal, a timeout, or the file's last step (a truncation unless it is terminal). Without
+    `timeouts`, `max_episode_steps` cuts longer runs. Where `next_observations` disagree with the following row inside
+    an episode, the recording jumped: the episode is cut there, as a truncation with a known next observation.
+
+    Raises:
+        UserError: no such file, not HDF5, damaged, another layout, wrong shapes, or unusable contents.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        near = get_close_matches(path.name, [p.name for p in path.parent.glob("*.h*5")], n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise UserError(f"data file '{path}' does not exist: {hint}give the path of a D4RL .hdf5 file")
+    try:
+        with h5py.File(path) as file:
+            return _read_open_hdf5(file, path, max_episode_steps, transform, infos)
+    except OSError as error:  # h5py's error for everything it cannot read
+        raise UserError(
+            f"data file '{path}' cannot be read as HDF5 ({_first_line(error)}): "
+            "damaged or cut short? download or copy it again"
+        ) from error
+
+
+def _read_open_hdf5(
+    file: h5py.File, path: Path, max_episode_steps: int | None, transform: Transform | None, infos: Sequence[str]
+) -> OfflineDataset:
+    missing = [key for key in _REQUIRED if not isinstance(file.get(key), h5py.Dataset)]
+    if missing:
+        found = ", ".join(list(file)[:8]) or "nothing"
+        advice = "give a file in D4RL's layout"
+        if "episode_0" in file:
+            advice = "this looks like a Minari data set: give its id"
+        raise UserError(
+            f"{path.name}: no {', '.join(missing)}; found {found}; expected {', '.join(_REQUIRED)}: {advice}"
+        )
+    names = [key for key in (*_REQUIRED, "timeouts", "next_observations") if key in file]
+    names += [f"infos/{key}" for key in infos]
+    if absent := [name for name in names if name not in file]:
+        known = ", ".join(file["infos"]) if isinstance(file.get("infos"), h5py.Group) else "none"  # type: ignore[arg-type]
+        raise UserError(f"{path.name}: no {', '.join(absent)}; recorded infos: {known}; use a file that has them")
+    columns: dict[str, Any] = {name: file[name] for name in names}
+
+    shapes = {name: column.shape for name, column in columns.items()}
+    steps = int(np.prod(shapes["rewards"]))
+    flat = ("rewards", "terminals", "timeouts")  # [S], or [S, 1] as some tools write it
+    if any(shapes[n] not in ((steps,), (steps, 1)) if n in flat else shapes[n][:1] != (steps,) for n in names) or any(
+        len(shapes[n]) != 2 for n in names if "observations" in n or n == "actions"
+    ):
+        found = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+        raise UserError(
+            f"{path.name}: {found}; expected observations and actions [S, size], the rest [S], all of one length S: "
+            "write the file again"
+        )
+    if not steps:
+        raise UserError(f"{path.name}: no steps, expected at least one; check how the file was written")
+
+    warnings: list[str] = []
+    terminals = _flags(columns["terminals"], path)
+    timeouts = _flags(columns["timeouts"], path) if "timeouts" in columns else None
+    ends = _ends(terminals, timeouts, max_episode_steps)
+    if timeouts is None and "next_observations" not in columns and steps > 1 and not ends[:-1].any():
+        warnings.append("no terminals and no timeouts: read as one episode; set max_episode_steps to cut it")
+
+    def episodes() -> Iterator[Episode]:
+        for first, last in _blocks(ends):
+            rows = {name: column[first:last] for name, column in columns.items()}
+            cuts = ends[first:last]
+            after = rows.get("next_observations")
+            if after is not None:
+                jumps = _jumps(rows["observations"], after) & ~cuts[:-1]
+                if jumps.any():
+                    cuts = cuts.copy()
+                    cuts[:-1] |= jumps
+                    if not any("jump" in warning for warning in warnings):
+                        warnings.append(f"next_observations jump at step {first + int(np.argmax(jumps))}: cut there")
+            stops = np.flatnonzero(cuts) + 1
+            for a, b in zip([0, *stops[:-1].tolist()], stops.tolist(), strict=True):
+                observations = rows["observations"][a:b]
+                if after is not None:
+                    observations = np.concatenate([observations, after[b - 1 : b]])
+                yield Episode(
+                    observations,
+                    rows["actions"][a:b],
+                    rows["rewards"][a:b].reshape(-1),
+                    bool(terminals[first + b - 1]),
+                    {key: rows[f"infos/{key}"][a:b] for key in infos},
+                )
+
+    digest = _sha256(path)
+    source = Source(path.name, "official" if digest in OFFICIAL_SHA256 else "own", sha256=digest)
+    capacity = steps + int(ends.sum())
+    return from_episodes(_transformed(episodes(), transform), source, capacity=capacity, warnings=warnings)
+
+
+def _flags(column: Any, path: Path) -> NDArray[np.bool_]:
+    values = np.asarray(column[()]).reshape(-1)
+    if not np.isin(values, (0, 1)).all():
+        raise UserError(
+            f"{path.name}: {column.name[1:]} hold other values than 0 and 1; expected flags: write them as bool"
+        )
+    return values.astype(bool)
+
+
+def _ends(
+    terminals: NDArray[np.bool_], timeouts: NDArray[np.bool_] | None, max_episode_steps: int | None
+) -> NDArray[np.bool_]:
+    """Which steps are the last of an episode, [S]."""
+    ends = terminals.copy() if timeouts is None else terminals | timeouts
+    if timeouts is None and max_episode_steps:
+        step = np.arange(len(ends))
+        first = np.concatenate([[0], np.where(ends[:-1], step[1:], 0)])
+        position = step - np.maximum.accumulate(first)  # within the run between terminals
+        ends |= position % max_episode_steps == max_episode_steps - 1
+    ends[-1] = True
+    return ends
+
+
+def _blocks(ends: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """Ranges of whole episodes, of `_BLOCK` rows or one episode."""
+    stops = np.flatnonzero(ends) + 1
+    first = 0
+    while first < len(ends):
+        fitting = stops[np.searchsorted(stops, first + _BLOCK, side="right") - 1]
+        last = int(fitting if fitting > first else stops[np.searchsorted(stops, first, side="right")])
+        yield first, last
+        first = last
+
+
+def _jumps(observations: np.ndarray, after: np.ndarray) -> NDArray[np.bool_]:
+    """Where the recorded next observation is not the following row, beyond rounding; [S - 1]."""
+    following = observations[1:]
+    apart = np.abs(after[:-1] - following) > 1e-4 * (1 + np.abs(following))
+    return np.asarray(apart.any(axis=1), np.bool_)
+
+
+def read_minari(
+    dataset_id: str,
+    *,
+    layout: Layout | None = None,
+    transform: Transform | None = None,
+    infos: Sequence[str] = (),
+) -> OfflineDataset:
+    """Read a Minari data set, downloading it on first use.
+
+    Reads Minari's HDF5 storage through h5py's low-level interface: Minari's own iterator decodes every entry of every
+    episode and takes three times as long on many short episodes.
+
+    Args:
+        layout: how dictionary observations are flattened; `None` takes the one known for a published data set.
+
+    Raises:
+        UserError: unknown id, no network, damaged or unsupported storage, dictionary observations without a layout.
+    """
+    data = _local_or_download(dataset_id)
+    with _readable(dataset_id, data):
+        metadata = MinariStorage.read_raw_metadata(data)
+        if metadata.get("data_format", "hdf5") != "hdf5":
+            raise UserError(
+                f"{dataset_id}: stored as {metadata['data_format']}, expected hdf5: create it with data_format='hdf5'"
+            )
+        count = int(metadata["total_episodes"])
+        capacity = int(metadata["total_steps"]) + count
+        source = Source(dataset_id, provenance_of(dataset_id), minari_version=str(metadata["minari_version"]))
+        file = h5py.File(data / "main_data.hdf5")
+    with file:
+        # Metadata of finished episodes is of no more use; HDF5 would keep some 18 kB of it for every episode.
+        cache = file.id.get_mdc_config()
+        cache.set_initial_size, cache.initial_size, cache.min_size, cache.max_size = True, 1 << 20, 1 << 20, 4 << 20
+        file.id.set_mdc_config(cache)
+        episodes = _minari_episodes(file, dataset_id, data, count, layout, infos)
+        return from_episodes(_transformed(episodes, transform), source, capacity=capacity)
+
+
+def provenance_of(dataset_id: str) -> Provenance:
+    """Provenance of a Minari data set, by its namespace, which is taken at its word."""
+    if dataset_id.startswith(OFFICIAL_NAMESPACES):
+        return "official"
+    return "collected" if dataset_id.startswith(COLLECTED_NAMESPACE) else "own"
+
+
+def _minari_episodes(
+    file: h5py.File, dataset_id: str, data: Path, count: int, layout: Layout | None, infos: Sequence[str]
+) -> Iterator[Episode]:
+    first = file.get("episode_0/observations")
+    if not isinstance(first, h5py.Group):
+        layout = None
+    elif (layout := layout or layout_of(dataset_id)) is None:
+        raise UserError(
+            f"{dataset_id}: observations are a dictionary of {', '.join(first)}; expected a flat array or a layout: "
+            "give `layout`, a list of entries such as 'observation[0:9]'"
+        )
+    wanted = [f"observations/{key}" for key in entries(layout or ())] + [f"infos/{key}" for key in infos]
+    if count and (absent := [key for key in wanted if f"episode_0/{key}" not in file]):
+        raise UserError(f"{dataset_id}: no {', '.join(absent)}; use a data set that has them, or another layout")
+
+    for number in range(count):
+        with _readable(dataset_id, data):
+            episode = f"episode_{number}"
+
+            def entry(key: str, where: str = f"{episode}/observations") -> np.ndarray:
+                return _read(file, f"{where}/{key}", np.float32)
+
+            observations = flatten(layout, entry) if layout else _read(file, f"{episode}/observations", np.float32)
+            actions = _read(file, f"{episode}/actions", np.float32)
+            rewards = _read(file, f"{episode}/rewards", np.float32)
+            terminations = _read(file, f"{episode}/terminations", np.bool_)
+            extra = {key: _read(file, f"{episode}/infos/{key}", np.float64) for key in infos}
+        yield Episode(observations, actions, rewards, terminations, extra)
+
+
+@contextmanager
+def _readable(dataset_id: str, data: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, KeyError, ValueError, TypeError) as error:  # what json and h5py raise for damaged files
+        raise UserError(
+            f"{dataset_id}: its files cannot be read ({_first_line(error)}): "
+            f"delete {data.parent} and download or copy it again"
+        ) from error
+
+
+def _read(file: h5py.File, path: str, dtype: type[np.generic]) -> np.ndarray:
+    """One array, converted by HDF5 while it is read. h5py's high-level objects would triple the time."""
+    dataset = h5py.h5d.open(file.id, path.encode())
+    array = np.empty(dataset.shape, dtype)
+    dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, array)
+    return array
+
+
+def _local_or_download(dataset_id: str) -> Path:
+    """The `data` folder of a Minari data set, which is downloaded if it is not here."""
+    folder = get_dataset_path(dataset_id)
+    data = folder / "data"
+    if data.is_dir():
+        return data
+    try:
+        parse_dataset_id(dataset_id)
+    except (ValueError, TypeError):  # TypeError: Minari, where the version is missing
+        raise _unknown(dataset_id, "expected FILE.hdf5 or a Minari id such as 'D4RL/kitchen/complete-v2'") from None
+    if dataset_id.startswith(COLLECTED_NAMESPACE):
+        raise _unknown(dataset_id, "make it with `python -m lapo_tf.collect`")
+    existed = folder.exists()
+    try:
+        minari.download_dataset(dataset_id)
+    except BaseException as error:
+        if not existed:  # an interrupted download must not be taken for a data set
+            shutil.rmtree(folder, ignore_errors=True)
+        if not isinstance(error, Exception):
+            raise
+        if isinstance(error, ValueError):  # Minari asked the remote: it has no such data set
+            raise _unknown(dataset_id, _first_line(error)) from error
+        raise UserError(
+            f"data set '{dataset_id}' is not in {get_dataset_path()} and the download failed ({_first_line(error)}): "
+            f"give --dataset FILE.hdf5, run `minari download {dataset_id}` on a machine with a network "
+            "and copy the folder here, or point MINARI_DATASETS_PATH at it"
+        ) from error
+    if not data.is_dir():
+        raise UserError(f"data set '{dataset_id}': {folder} exists but holds no data; delete it and run again")
+    return data
+
+
+def _unknown(dataset_id: str, advice: str) -> UserError:
+    near = get_close_matches(dataset_id, minari.list_local_datasets(), n=1, cutoff=0.4)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return UserError(f"unknown data set '{dataset_id}': {hint}{advice}")
+
+
+def _transformed(episodes: Iterator[Episode], transform: Transform | None) -> Iterator[Episode]:
+    return episodes if transform is None else map(transform, episodes)
+
+
+def _first_line(error: BaseException) -> str:
+    text = (str(error).splitlines() or [""])[0].strip().strip("'\"")
+    return f"{type(error).__name__}: {text[:160]}" if text else type(error).__name__
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,29 @@
+"""Environments that no package offers, registered with gymnasium when this package is imported.
+
+Entry points are strings, so MuJoCo is loaded only when an environment is made.
+"""
+
+from gymnasium.envs.registration import register
+
+COMPLETE_TASKS = ("microwave", "kettle", "light switch", "slide cabinet")
+"""Sub-tasks of D4RL's kitchen-complete and kitchen-partial."""
+MIXED_TASKS = ("microwave", "kettle", "bottom burner", "light switch")
+"""Sub-tasks of D4RL's kitchen-mixed."""
+MAZE_MAX_STEPS = {"umaze": 300, "medium": 600, "large": 800}
+"""Steps after which D4RL ends an episode of Maze2d."""
+
+for name, tasks in {"Complete": COMPLETE_TASKS, "Partial": COMPLETE_TASKS, "Mixed": MIXED_TASKS}.items():
+    register(
+        f"lapo/Kitchen{name}-v0",
+        entry_point="lapo_tf.envs.kitchen:KitchenEnv",
+        max_episode_steps=280,
+        kwargs={"tasks_to_complete": tasks},
+    )
+for maze, steps in MAZE_MAX_STEPS.items():
+    register(
+        f"lapo/Maze2d{maze.capitalize()}-v0",
+        entry_point="lapo_tf.envs.maze2d:Maze2dEnv",
+        max_episode_steps=steps,
+        kwargs={"maze": maze},
+    )
+register("lapo/ToyNavigation-v0", entry_point="lapo_tf.envs.toy:ToyNavigationEnv", max_episode_steps=1)

@@ -1,0 +1,46 @@
+"""Errors a user can cause, told in one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from functools import wraps
+from typing import NoReturn, ParamSpec
+
+P = ParamSpec("P")
+
+
+class UserError(Exception):
+    """Something the user can put right. The message is one line: what was wrong, what was expected, what to do."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """`UserError` for a name that is not among `known`, with the nearest known name."""
+    known = sorted(known)
+    near = get_close_matches(name, known, n=1, cutoff=0.4)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return UserError(f"unknown {kind} '{name}': {hint}known: {', '.join(known)}")
+
+
+def exit_with(message: str, code: int = 1) -> NoReturn:
+    """Print `error: message` on one line of stderr and exit with `code`."""
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    raise SystemExit(code)
+
+
+def command(main: Callable[P, None]) -> Callable[P, None]:
+    """Decorate a command's entry point: user errors become one line on stderr and exit status 1."""
+
+    @wraps(main)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            main(*args, **kwargs)
+        except UserError as error:
+            exit_with(str(error))
+        except OSError as error:  # full disk, read-only folder, vanished file
+            exit_with(f"{error.strerror or error}: {error.filename or 'while reading or writing'}; free or fix it and run again")
+        except KeyboardInterrupt:
+            exit_with("interrupted", code=130)
+
+    return wrapper

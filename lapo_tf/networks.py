@@ -1,0 +1,82 @@
+"""Keras networks, their optimiser and target updates, shared by all agents."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+# U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for kernels and biases: PyTorch's default, with which the paper's numbers were made.
+KERNEL_INITIALIZER = {"scale": 1.0 / 3.0, "mode": "fan_in", "distribution": "uniform"}
+
+
+def mlp(
+    inputs: int,
+    hidden: Sequence[int],
+    outputs: int,
+    *,
+    seed: random.Random,
+    name: str,
+    precision: str = "float32",
+) -> keras.Model:
+    """A ReLU network [batch, inputs] -> [batch, outputs] with a linear last layer.
+
+    Args:
+        seed: source of the layers' initialisation seeds, so that one run seed fixes all weights.
+        precision: "float32", or "bfloat16" to multiply in bfloat16 with float32 weights (Keras' `mixed_bfloat16`).
+            The last layer always works in float32.
+    """
+    policy = "mixed_bfloat16" if precision == "bfloat16" else "float32"
+    x = layer = keras.Input((inputs,))
+    widths = [inputs, *hidden, outputs]
+    for i, (fan_in, units) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        last = i == len(hidden)
+        bound = fan_in**-0.5
+        x = keras.layers.Dense(
+            units,
+            activation=None if last else "relu",
+            kernel_initializer=keras.initializers.VarianceScaling(**KERNEL_INITIALIZER, seed=seed.getrandbits(31)),
+            bias_initializer=keras.initializers.RandomUniform(-bound, bound, seed=seed.getrandbits(31)),
+            dtype="float32" if last else policy,
+            name=f"dense_{i}",
+        )(x)
+    return keras.Model(layer, x, name=name)
+
+
+class Adam(keras.optimizers.Adam):
+    """Adam as in Kingma & Ba, Algorithm 1 (and PyTorch): epsilon is added after the bias correction.
+
+    Keras adds it before, which for the first steps amounts to an epsilon about 30 times larger.
+
+    Variables are replaced with `assign`, never changed in place with `assign_add`: outside XLA an in-place update was
+    seen (1 step in 200, TensorFlow 2.21) to overtake another op that was still to use the value read before it.
+    """
+
+    def __init__(self, learning_rate: float, epsilon: float = 1e-8, **kwargs) -> None:
+        super().__init__(learning_rate=learning_rate, epsilon=epsilon, **kwargs)
+
+    def update_step(self, gradient, variable, learning_rate) -> None:  # noqa: ANN001
+        step = tf.cast(self.iterations + 1, variable.dtype)
+        index = self._get_variable_index(variable)
+        m, v = self._momentums[index], self._velocities[index]
+        # The new moments are used below, rather than read back: one pass over memory less.
+        new_m = m + (1.0 - self.beta_1) * (gradient - m)
+        new_v = v + (1.0 - self.beta_2) * (tf.square(gradient) - v)
+        self.assign(m, new_m)
+        self.assign(v, new_v)
+        step_size = tf.cast(learning_rate, variable.dtype) / (1.0 - tf.pow(self.beta_1, step))
+        correction = tf.math.rsqrt(1.0 - tf.pow(self.beta_2, step))
+        self.assign(variable, variable - step_size * new_m / (tf.sqrt(new_v) * correction + self.epsilon))
+
+
+def polyak_update(target: keras.Model, online: keras.Model, tau: float) -> None:
+    """target <- (1 - tau) target + tau online, for every weight (not in place, see `Adam`)."""
+    for old, new in zip(target.weights, online.weights, strict=True):
+        old.assign(old.value + tau * (new.value - old.value))
+
+
+def copy_weights(target: keras.Model, online: keras.Model) -> None:
+    """target <- online, to the bit."""
+    target.set_weights(online.get_weights())

@@ -1,0 +1,60 @@
+"""Settings of the machine that must be made before TensorFlow runs its first op."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+
+from lapo_tf.config import Compile
+
+
+def configure(compile: Compile, threads: int | None = None) -> None:
+    """Set TensorFlow's threads for the way the loop is compiled.
+
+    XLA splits each product over all cores. Graph mode is faster the other way round, one thread in a product and as
+    many products side by side as there are cores (measured: REFERENCE section 5, and `lapo_tf.benchmark`). Graph mode
+    runs with op determinism, so that it repeats to the last bit as XLA does by itself.
+
+    Args:
+        threads: cores to use; default: all that this process may run on.
+    """
+    import tensorflow as tf
+
+    cores = threads or len(os.sched_getaffinity(0))
+    intra, inter = (1, cores) if compile == "graph" else (cores, 1)
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(intra)
+        tf.config.threading.set_inter_op_parallelism_threads(inter)
+    except RuntimeError:  # TensorFlow already runs, as in a notebook: its settings stay
+        logging.getLogger(__name__).info("TensorFlow already runs: its thread settings stay as they are")
+    if compile == "graph":
+        tf.config.experimental.enable_op_determinism()
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def quiet() -> None:
+    """Import the libraries whose start-up chatter would bury a command's own lines, with stderr shut meanwhile.
+
+    It is written by native code before any log level applies, so the file descriptor itself is turned away; an import
+    that fails still raises.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", module=r"gymnasium.*|tensorflow.*|keras.*|minari.*")
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        import gymnasium_robotics  # noqa: F401
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()  # looks for GPUs, loudly
+    finally:
+        sys.stderr.flush()
+        os.dup2(saved, 2)
+        os.close(saved)
+    for name in ("tensorflow", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)

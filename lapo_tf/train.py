@@ -1,0 +1,90 @@
+"""Train an agent: `python -m lapo_tf.train --task maze2d-umaze --steps 10000`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from lapo_tf import runtime
+from lapo_tf.config import TrainConfig, build_config, check_config, read_yaml, task_config
+from lapo_tf.errors import UserError, command, exit_with, unknown
+
+DESCRIPTION = """Train an agent offline and evaluate it in the simulator.
+
+Values come from configs/<task>.yaml, then --config, then flags. Everything goes into the run folder,
+runs/<task>/<agent>/seed<k> by default; Ctrl-C saves and says how to resume."""
+
+
+@dataclass(frozen=True)
+class TrainCommand(TrainConfig):
+    """Options of the command besides the run's own."""
+
+    config: Path | None = None
+    """YAML file of options, such as another run's; flags override it."""
+    resume: Path | None = None
+    """Continue the run in this folder; flags override its options (a larger --steps extends it)."""
+
+
+def parse_config(argv: list[str] | None = None) -> tuple[TrainConfig, bool]:
+    """The run's config from the command line, and whether to resume it."""
+    from lapo_tf.agents import AGENTS
+    from lapo_tf.tasks import TASKS, get_task
+    from lapo_tf.cli import parse
+    from lapo_tf.training.run_folder import RunFolder
+
+    # First what decides the defaults of everything else.
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("task", "agent", "config", "resume"):
+        early.add_argument(f"--{name}")
+    try:
+        first, _ = early.parse_known_args(argv)
+    except SystemExit:
+        raise UserError("--task, --agent, --config and --resume each need a value (see --help)") from None
+    if first.task == "list":
+        raise UserError(f"known tasks: {', '.join(TASKS)}; choose one with --task")
+    file = read_yaml(Path(first.config)) if first.config else {}
+    file = file.get("config", file)  # a run's config.yaml will do, too
+    if first.resume:
+        base = RunFolder.open(Path(first.resume)).config()
+        base = build_config(file | {"run_dir": first.resume}, base)
+        if first.task not in (None, base.task) or first.agent not in (None, base.agent):
+            raise UserError(f"{first.resume} is a run of {base.agent} on {base.task}: leave --task and --agent out")
+    else:
+        task, agent = first.task or file.get("task", ""), first.agent or file.get("agent", "lapo")
+        if agent not in AGENTS:
+            raise unknown("agent", agent, AGENTS)
+        if task:
+            get_task(task)
+        base = build_config({"task": task, "agent": agent} | task_config(task, agent))
+        base = build_config(file, base)
+    section = Annotated[AGENTS[base.agent].Config, tyro.conf.arg(name=base.agent)]
+    cls = dataclasses.make_dataclass("Train", [("agent_config", section)], bases=(TrainCommand,), frozen=True)
+    default = cls(**{f.name: getattr(base, f.name) for f in dataclasses.fields(base)})
+    options: Any = parse(cls, argv, default=default, description=DESCRIPTION)
+    if not options.task:
+        raise UserError("no task given: expected --task NAME, e.g. --task maze2d-umaze (--task list names all)")
+    config = TrainConfig(**{f.name: getattr(options, f.name) for f in dataclasses.fields(TrainConfig)})
+    return check_config(config), bool(first.resume)
+
+
+@command
+def main() -> None:
+    """The command."""
+    runtime.quiet()
+    config, resume = parse_config()
+    runtime.configure(config.compile)
+    from lapo_tf.training.trainer import Interrupted, Trainer
+
+    try:
+        print(Trainer(config, resume=resume).run())
+    except Interrupted as saved:
+        exit_with(f"interrupted: {saved}", code=130)
+
+
+if __name__ == "__main__":
+    main()

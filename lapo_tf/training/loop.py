@@ -1,0 +1,131 @@
+"""The compiled loop: many updates per call, with data, sampling and metrics on the device."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from lapo_tf.agents.base import Agent, Batch, Scaling
+from lapo_tf.config import Compile
+from lapo_tf.data.dataset import OfflineDataset
+from lapo_tf.training.metrics import TRAINING
+
+
+class NonFiniteLossError(Exception):
+    """A loss became NaN or infinite at `step`; `metrics` are those of that step."""
+
+    def __init__(self, step: int, metrics: dict[str, float]) -> None:
+        self.step, self.metrics = step, metrics
+        self.bad = {k: v for k, v in metrics.items() if not np.isfinite(v)}
+        super().__init__(f"step {step}: " + ", ".join(f"{k} is {v}" for k, v in self.bad.items()))
+
+
+class TrainingLoop(tf.Module):
+    """Runs an agent's updates on a data set.
+
+    Its state is the agent's variables, `step` and `metric_sums`: a checkpoint of them continues bit for bit, wherever
+    in a run it was taken, because every random number derives from (`seed`, `step`) by a counter-based generator and
+    metrics are summed step by step in one place.
+    """
+
+    def __init__(self, agent: Agent, dataset: OfflineDataset, *, batch_size: int, seed: int, compile: Compile) -> None:
+        super().__init__(name="training_loop")
+        self.agent = agent
+        self.batch_size, self.seed, self.compile = batch_size, seed, compile
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        self.metric_sums = tf.Variable(tf.zeros([len(TRAINING) + 1]), trainable=False, name="metric_sums")
+        self.metric_names: list[str] = []
+        scaling = agent.spec.scaling
+        self._observations = tf.constant((dataset.observations - scaling.obs_mean) / scaling.obs_std)
+        self._actions = tf.constant((dataset.actions - scaling.act_mean) / scaling.act_std)
+        self._rewards = tf.constant(dataset.rewards[:, None] * np.float32(scaling.reward_scale))
+        self._terminals = tf.constant(dataset.terminals[:, None])
+        self._index = tf.constant(dataset.index)
+        self._run = self._loop if compile == "eager" else tf.function(self._loop, jit_compile=compile == "xla")
+
+    def run(self, steps: int) -> None:
+        """Do `steps` updates.
+
+        Raises:
+            NonFiniteLossError: at the first step with a non-finite metric; the loop stops there.
+        """
+        finite, last = self._run(tf.constant(steps, tf.int64))
+        if not bool(finite):
+            values = dict(zip(TRAINING, last.numpy().tolist(), strict=True))
+            raise NonFiniteLossError(int(self.step.numpy()), {k: values[k] for k in self.metric_names})
+
+    def pop_metrics(self) -> dict[str, float]:
+        """Means of the training metrics since the last call, which starts new sums."""
+        *sums, count = self.metric_sums.numpy()
+        self.metric_sums.assign(tf.zeros_like(self.metric_sums))
+        means = dict(zip(TRAINING, (float(s / max(count, 1.0)) for s in sums), strict=True))
+        return {name: means[name] for name in self.metric_names}
+
+    def snapshot(self) -> list[np.ndarray]:
+        """The whole state, on the host."""
+        return [v.numpy() for v in self._state()]
+
+    def restore(self, snapshot: list[np.ndarray]) -> None:
+        """Back to a snapshot."""
+        for variable, value in zip(self._state(), snapshot, strict=True):
+            variable.assign(value)
+
+    def _state(self) -> list:
+        agent = self.agent
+        optimizers = [w for o in vars(agent).values() if hasattr(o, "update_step") for w in o.variables]
+        return [self.step, self.metric_sums, *agent.weights, *optimizers]
+
+    def sample(self, seed: tf.Tensor) -> Batch:
+        """A batch of transitions, drawn uniformly with replacement by a stateless seed [2]."""
+        draws = tf.random.stateless_uniform([self.batch_size], seed, 0, tf.size(self._index), tf.int32, alg="philox")
+        rows = tf.gather(self._index, draws)
+        return {
+            "observations": tf.gather(self._observations, rows),
+            "actions": tf.gather(self._actions, rows),
+            "rewards": tf.gather(self._rewards, rows),
+            "next_observations": tf.gather(self._observations, rows + 1),
+            "terminals": tf.gather(self._terminals, rows),
+        }
+
+    def _loop(self, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        start = tf.identity(self.step)
+
+        def body(done: tf.Tensor, finite: tf.Tensor, sums: tf.Tensor, last: tf.Tensor):  # noqa: ANN202
+            seed = tf.stack([tf.constant(self.seed, tf.int64), start + done])
+            batch_seed, update_seed = tf.unstack(tf.random.split(seed, 2, alg="philox"))
+            metrics = self.agent.update(self.sample(batch_seed), update_seed)
+            self.metric_names = [name for name in TRAINING if name in metrics]
+            if unexplained := set(metrics) - set(TRAINING):
+                raise KeyError(f"metrics without an explanation in training/metrics.py: {sorted(unexplained)}")
+            last = tf.stack([metrics.get(name, 0.0) for name in TRAINING])
+            return done + 1, tf.reduce_all(tf.math.is_finite(last)), sums + tf.concat([last, [1.0]], 0), last
+
+        state = (tf.constant(0, tf.int64), tf.constant(True), tf.identity(self.metric_sums), tf.zeros([len(TRAINING)]))
+        done, finite, sums, last = tf.while_loop(lambda i, ok, *_: (i < steps) & ok, body, state, parallel_iterations=1)
+        self.step.assign(start + done)
+        self.metric_sums.assign(sums)
+        return finite, last
+
+
+def scaling_of(dataset: OfflineDataset, act_low: np.ndarray, act_high: np.ndarray, reward_scale: float | None) -> Scaling:
+    """Standardisation by a data set's statistics, as in the authors' code.
+
+    Observations and actions: mean and standard deviation over transitions, plus 1e-6. A dimension that never changes
+    keeps its unit (the authors' code divides by 1e-6 there, which is harmless on the data but turns the slightest
+    deviation on a robot into a huge input). Rewards are divided by the largest reward unless `reward_scale` is given.
+    """
+
+    def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mean = values.mean(0, dtype=np.float64)
+        std = np.sqrt(np.mean((values - mean.astype(np.float32)) ** 2, axis=0, dtype=np.float64))
+        std = np.where(std < 1e-9, 1.0, std + 1e-6)
+        return mean.astype(np.float32), std.astype(np.float32)
+
+    rewards = dataset.rewards[dataset.index]
+    if reward_scale is None:
+        reward_scale = 1.0 / float(rewards.max()) if rewards.max() > 0 else 1.0
+    obs_mean, obs_std = moments(dataset.observations[dataset.index])
+    act_mean, act_std = moments(dataset.actions[dataset.index])
+    bounds = np.asarray(act_low, np.float32), np.asarray(act_high, np.float32)
+    low, high = float(rewards.min()) * reward_scale, float(rewards.max()) * reward_scale
+    return Scaling(obs_mean, obs_std, act_mean, act_std, *bounds, reward_scale, low, high)

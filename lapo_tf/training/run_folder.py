@@ -1,0 +1,192 @@
+"""The run folder: everything that training leaves behind, and all that later commands need.
+
+    config.yaml      the run's options, versions, data set and scaling
+    metrics.csv      one row per evaluation; `step` first; columns are explained in `lapo_tf.training.metrics`
+    episodes.npz     `steps` [E] and `returns`, `lengths` [E, episodes] of every evaluation episode
+    checkpoints/     step-<n>/ folders of TensorFlow checkpoints: the last few and the best
+    tensorboard/     event files
+
+Every file is written beside its place and moved there, so an interrupted run leaves no half-written one.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import yaml
+
+from lapo_tf.config import TrainConfig, build_config, read_yaml
+from lapo_tf.errors import UserError
+
+PACKAGES = ("lapo-tf", "tensorflow", "tensorflow-probability", "keras", "gymnasium", "gymnasium-robotics", "mujoco", "minari", "numpy")
+
+
+class RunFolder:
+    """Reads and writes one run folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @staticmethod
+    def create(path: Path) -> RunFolder:
+        """A new run folder.
+
+        Raises:
+            UserError: it holds a run already, or cannot be written.
+        """
+        if (path / "config.yaml").exists():
+            raise UserError(
+                f"{path} already holds a run: continue it with --resume {path}, or give another --run-dir or --seed"
+            )
+        try:
+            (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write to {path} ({error.strerror}): give another --run-dir") from error
+        return RunFolder(path)
+
+    @staticmethod
+    def open(path: Path) -> RunFolder:
+        """An existing run folder.
+
+        Raises:
+            UserError: there is no run in it.
+        """
+        if not (path / "config.yaml").is_file():
+            raise UserError(f"{path} holds no run (no config.yaml): expected a folder like runs/<task>/<agent>/seed0")
+        return RunFolder(path)
+
+    # Configuration
+
+    def write_config(self, config: TrainConfig, data: dict[str, Any], agent: dict[str, Any]) -> None:
+        """Write `config.yaml`: options, data provenance, what rebuilds the agent, and versions."""
+        values = {
+            "config": config.to_dict(),
+            "data": data,
+            "agent": agent,
+            "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        }
+        with _replacing(self.path / "config.yaml") as temporary:
+            temporary.write_text(yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120))
+
+    def read(self) -> dict[str, Any]:
+        """All of `config.yaml`."""
+        return read_yaml(self.path / "config.yaml")
+
+    def config(self) -> TrainConfig:
+        """The run's options."""
+        return build_config(self.read()["config"])
+
+    # Metrics and episodes
+
+    def metrics(self) -> list[dict[str, float]]:
+        """The rows of `metrics.csv`."""
+        path = self.path / "metrics.csv"
+        if not path.exists():
+            return []
+        with path.open() as file:
+            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+    def write_metrics(self, rows: list[dict[str, float]]) -> None:
+        """Replace `metrics.csv`."""
+        with _replacing(self.path / "metrics.csv") as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def episodes(self) -> dict[str, np.ndarray]:
+        """`steps` [E], `returns` [E, episodes], `lengths` [E, episodes]."""
+        path = self.path / "episodes.npz"
+        if not path.exists():
+            return {}
+        with np.load(path) as file:
+            return dict(file)
+
+    def write_episodes(self, episodes: dict[str, np.ndarray]) -> None:
+        """Replace `episodes.npz`."""
+        with _replacing(self.path / "episodes.npz") as temporary, temporary.open("wb") as file:
+            np.savez(file, **episodes)  # type: ignore[arg-type]
+
+
+class _replacing:  # noqa: N801 (a context manager, used as a function)
+    """Gives a temporary path beside `path`; moves it there at the end, or removes it after an error."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.temporary = path, path.with_name(f".{path.name}.{os.getpid()}")
+
+    def __enter__(self) -> Path:
+        return self.temporary
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            os.replace(self.temporary, self.path)
+        elif self.temporary.is_dir():
+            shutil.rmtree(self.temporary, ignore_errors=True)
+        else:
+            self.temporary.unlink(missing_ok=True)
+
+
+class Checkpoints:
+    """Checkpoints of a trackable state: the last `keep` and the best."""
+
+    def __init__(self, folder: Path, keep: int = 3) -> None:
+        self.folder, self.keep = folder, keep
+
+    def steps(self) -> list[int]:
+        """Steps of which there is a checkpoint, ascending."""
+        return sorted(int(p.name.removeprefix("step-")) for p in self.folder.glob("step-*") if p.is_dir())
+
+    def best(self) -> int | None:
+        """The step with the best evaluation so far."""
+        path = self.folder / "best.json"
+        return int(json.loads(path.read_text())["step"]) if path.exists() else None
+
+    def save(self, state: tf.train.Checkpoint, step: int, score: float | None = None) -> Path:
+        """Write the state at `step`; `score` is that step's evaluation, if there was one."""
+        target = self.folder / f"step-{step:09d}"
+        shutil.rmtree(target, ignore_errors=True)
+        with _replacing(target) as temporary:
+            temporary.mkdir(parents=True)
+            state.write(str(temporary / "state"))
+        if score is not None and (self.best() is None or score > json.loads((self.folder / "best.json").read_text())["score"]):
+            with _replacing(self.folder / "best.json") as temporary:
+                temporary.write_text(json.dumps({"step": step, "score": score}))
+        for old in self.steps()[: -self.keep]:
+            if old != self.best():
+                shutil.rmtree(self.folder / f"step-{old:09d}", ignore_errors=True)
+        return target
+
+    def restore(self, state: tf.train.Checkpoint, step: int | None = None) -> tuple[int, str | None]:
+        """Load the newest readable checkpoint, or that of `step`.
+
+        Returns:
+            The step loaded, and a line about newer checkpoints that were damaged, if any.
+
+        Raises:
+            UserError: there is no readable one, or it is of networks with other dimensions.
+        """
+        steps = self.steps() if step is None else [step]
+        damaged: list[int] = []
+        for candidate in reversed(steps):
+            try:
+                status = state.read(str(self.folder / f"step-{candidate:09d}" / "state"))
+                status.assert_existing_objects_matched()
+                note = f"checkpoint of step {damaged[0]} is damaged: going on from step {candidate}" if damaged else None
+                return candidate, note
+            except ValueError as error:
+                raise UserError(
+                    f"the checkpoint of step {candidate} in {self.folder} is of networks with other dimensions "
+                    f"({str(error).splitlines()[0][:120]}): resume with the options it was made with"
+                ) from error
+            except (tf.errors.OpError, AssertionError, OSError):
+                damaged.append(candidate)
+        found = f"checkpoints of steps {damaged} are damaged" if damaged else "no checkpoint"
+        raise UserError(f"{self.folder}: {found}, nothing to load; start the run again")

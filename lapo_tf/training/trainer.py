@@ -1,0 +1,242 @@
+"""Training from a config to a run folder: data, agent, compiled loop, evaluation, checkpoints, callbacks."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm.auto import tqdm
+
+from lapo_tf.agents import AGENTS, Agent, AgentSpec, Scaling
+from lapo_tf.config import TrainConfig
+from lapo_tf.data.dataset import OfflineDataset
+from lapo_tf.errors import UserError
+from lapo_tf.tasks import Task, get_task
+from lapo_tf.training.loop import NonFiniteLossError, TrainingLoop, scaling_of
+from lapo_tf.training.rollout import Episodes, Evaluator
+from lapo_tf.training.run_folder import Checkpoints, RunFolder
+
+SECONDS_PER_CALL = 2.0  # of the compiled loop: the rhythm of the progress bar and of Ctrl-C
+
+
+class Interrupted(Exception):
+    """Ctrl-C: the state was saved."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run has to say."""
+
+    folder: Path
+    steps: int
+    seconds: float
+    score: float
+    score_std: float
+    """Standard deviation of the normalized score over the last evaluation's episodes."""
+
+    def __str__(self) -> str:
+        score = f"normalized score {self.score:.1f} ± {self.score_std:.1f}"
+        return f"{score} after {self.steps:,} steps in {self.seconds:,.0f} s: {self.folder}"
+
+
+def build_agent(config: TrainConfig, values: dict[str, Any]) -> Agent:
+    """The agent that `agent` of a run's `config.yaml` describes, with fresh weights."""
+    spec = AgentSpec(
+        values["obs_dim"], values["act_dim"], Scaling.from_dict(values["scaling"]), config.seed, config.precision
+    )
+    return AGENTS[config.agent](config.agent_config, spec)
+
+
+class RunLogger(keras.callbacks.Callback):
+    """Writes `metrics.csv` and `episodes.npz` at every evaluation."""
+
+    def __init__(self, folder: RunFolder, step: int) -> None:
+        super().__init__()
+        self.folder = folder
+        # What a resumed run's newest checkpoint does not know of will be done again.
+        self.rows = [row for row in folder.metrics() if row["step"] <= step]
+        self.episodes = {k: v[: len(self.rows)] for k, v in folder.episodes().items()}
+
+    def record(self, step: int, episodes: Episodes) -> None:
+        """Keep an evaluation's episodes for the next `on_epoch_end`."""
+        new = {"steps": np.array([step]), "returns": episodes.returns[None], "lengths": episodes.lengths[None]}
+        self.episodes = {k: np.concatenate([self.episodes[k], v]) if self.episodes else v for k, v in new.items()}
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.rows.append({"step": epoch, **(logs or {})})
+        self.folder.write_episodes(self.episodes)
+        self.folder.write_metrics(self.rows)
+
+
+class Trainer:
+    """One run, from its first or a later step to its last."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        *,
+        resume: bool = False,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        dataset: OfflineDataset | None = None,
+        log: Callable[[str], None] = print,
+    ) -> None:
+        """
+        Args:
+            config: the run's options.
+            resume: continue the run in `config.folder()` instead of starting one.
+            callbacks: Keras callbacks; `on_epoch_end(step, metrics)` is called after each evaluation.
+            dataset: the data, if it is at hand already.
+            log: what to do with lines for the user.
+        """
+        self.config, self.log = config, log
+        self.task: Task = get_task(config.task)
+        self.folder = RunFolder.open(config.folder()) if resume else None
+        data = dataset or self.task.load_dataset(config.dataset)
+        log(str(data.summary))
+        values = self._agent_values(data)
+        self.agent = build_agent(config, values)
+        self.loop = TrainingLoop(
+            self.agent, data, batch_size=config.batch_size, seed=config.seed, compile=config.compile
+        )
+        self.evaluator = Evaluator(self.task.make_env, config.eval_episodes)
+        self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self.state = tf.train.Checkpoint(loop=self.loop, seconds=self.seconds)
+        if self.folder is None:
+            self.folder = RunFolder.create(config.folder())
+        self.folder.write_config(config, data.summary.to_dict(), values)
+        self.checkpoints = Checkpoints(self.folder.path / "checkpoints")
+        if resume:
+            step, note = self.checkpoints.restore(self.state)
+            log(note or f"resuming {self.folder.path} from step {step:,}")
+        self.logger = RunLogger(self.folder, self.step)
+        board = keras.callbacks.TensorBoard(str(self.folder.path / "tensorboard"), write_graph=False)
+        self.callbacks = keras.callbacks.CallbackList([self.logger, board, *callbacks], model=self.agent)
+        self.agent.stop_training = False
+        self._interrupted = False
+
+    @property
+    def step(self) -> int:
+        """Gradient steps done."""
+        return int(self.loop.step.numpy())
+
+    def _agent_values(self, data: OfflineDataset) -> dict[str, Any]:
+        """What rebuilds the agent. A resumed run keeps its own scaling, and refuses data of other dimensions."""
+        dims = {"obs_dim": data.obs_dim, "act_dim": data.act_dim}
+        if self.folder is not None:
+            values = self.folder.read()["agent"]
+            if {k: values[k] for k in dims} != dims:
+                raise UserError(
+                    f"{self.folder.path} was trained on observations of {values['obs_dim']} and actions of "
+                    f"{values['act_dim']} numbers; this data has {data.obs_dim} and {data.act_dim}: give its own data"
+                )
+            return values
+        env = self.task.make_env()
+        low, high = env.action_space.low, env.action_space.high  # type: ignore[attr-defined]
+        env.close()
+        return dims | {"scaling": scaling_of(data, low, high, None).to_dict()}
+
+    def run(self) -> Result:
+        """Train to the last step.
+
+        Raises:
+            Interrupted: after Ctrl-C, with the state saved.
+            UserError: a loss became non-finite; the last good state was saved.
+        """
+        config, folder = self.config, self.folder
+        previous = signal.signal(signal.SIGINT, self._on_interrupt) if _in_main_thread() else None
+        self.callbacks.on_train_begin()
+        bar = tqdm(total=config.steps, initial=self.step, unit="step", dynamic_ncols=True, desc=config.task)
+        try:
+            while self.step < config.steps and not self.agent.stop_training:
+                self._train(min((self.step // config.eval_every + 1) * config.eval_every, config.steps), bar)
+                self._evaluate(bar)
+        except KeyboardInterrupt:
+            self.checkpoints.save(self.state, self.step)
+            raise Interrupted(f"saved at step {self.step:,}; continue with --resume {folder.path}") from None
+        finally:
+            bar.close()
+            self.callbacks.on_train_end()
+            self.evaluator.close()
+            if previous is not None:
+                signal.signal(signal.SIGINT, previous)
+        last = self.logger.rows[-1]
+        return Result(
+            folder.path, self.step, float(self.seconds), last["eval/normalized_score"], last["eval/normalized_score_std"]
+        )
+
+    def _on_interrupt(self, *_: object) -> None:
+        if self._interrupted:  # a second Ctrl-C does not wait
+            raise KeyboardInterrupt
+        self._interrupted = True
+        self.log("stopping at the next safe point…")
+
+    def _check_interrupt(self) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    def _train(self, until: int, bar: tqdm) -> None:
+        """Updates up to step `until`, in calls of about `SECONDS_PER_CALL`."""
+        begin, first = time.perf_counter(), self.step
+        steps = 10
+        while self.step < until:
+            self._check_interrupt()
+            before, started = self.loop.snapshot(), time.perf_counter()
+            steps = min(steps, until - self.step)
+            try:
+                self.loop.run(steps)
+            except NonFiniteLossError as error:
+                self._save_last_good(before, error)
+            elapsed = time.perf_counter() - started
+            bar.update(steps)
+            self.seconds.assign_add(elapsed)
+            # The first call also compiled, so it says little about speed.
+            steps = max(1, round(steps * min(4.0, SECONDS_PER_CALL / elapsed)))
+        self._rate = (self.step - first) / (time.perf_counter() - begin) if self.step > first else 0.0
+        self._check_interrupt()
+
+    def _save_last_good(self, before: list[np.ndarray], error: NonFiniteLossError) -> None:
+        """Go back to the state before the bad step (every step can be done again, exactly), save it, and stop."""
+        self.loop.restore(before)
+        good = error.step - 1
+        if good > self.step:
+            self.loop.run(good - self.step)
+        self.checkpoints.save(self.state, good)
+        raise UserError(
+            f"a loss is not finite: {error}; saved the state of step {good} in {self.folder.path}; "
+            "lower the learning rates or look for outliers in the data"
+        )
+
+    def _evaluate(self, bar: tqdm) -> None:
+        """Evaluate, tell the callbacks, save."""
+        started, step, config = time.perf_counter(), self.step, self.config
+        # Seeds do not overlap between runs' seeds, nor between evaluations.
+        seed = 1_000_003 * (config.seed + 1) + 1_009 * (step // config.eval_every)
+        episodes = self.evaluator.run(self.agent.act, seed)
+        scores = self.task.normalized(episodes.returns)
+        self.seconds.assign_add(time.perf_counter() - started)
+        logs = {
+            "eval/normalized_score": float(scores.mean()),
+            "eval/normalized_score_std": float(scores.std()),
+            "eval/return": float(episodes.returns.mean()),
+            "eval/episode_length": float(episodes.lengths.mean()),
+            "time/seconds": float(self.seconds),
+            "time/steps_per_second": self._rate,
+            **self.loop.pop_metrics(),
+        }
+        self.logger.record(step, episodes)
+        self.callbacks.on_epoch_end(step, logs)
+        self.checkpoints.save(self.state, step, logs["eval/normalized_score"])
+        bar.set_postfix_str(f"score {logs['eval/normalized_score']:.1f}")
+
+
+def _in_main_thread() -> bool:
+    import threading
+
+    return threading.current_thread() is threading.main_thread()
