@@ -4,9 +4,9 @@ from __future__ import annotations
 
 METRICS: dict[str, str] = {
     "eval/normalized_score": "mean over evaluation episodes of 100 (return - min) / (max - min), D4RL's reference scores",
-    "eval/normalized_score_std": "standard deviation of the normalized score over those episodes",
     "eval/return": "mean undiscounted return of the evaluation episodes",
     "eval/episode_length": "mean number of steps of the evaluation episodes",
+    "eval/normalized_score_std": "standard deviation of the normalized score over those episodes",
     "time/seconds": "seconds of training and evaluation so far, over all sessions of the run",
     "time/steps_per_second": "gradient steps per second since the last evaluation, evaluation not counted",
     "critic/loss": "sum of the losses of Q1, Q2 and V",

@@ -19,6 +19,7 @@ from lapo_tf.config import TrainConfig
 from lapo_tf.data.dataset import OfflineDataset
 from lapo_tf.errors import UserError
 from lapo_tf.tasks import Task, get_task
+from lapo_tf.training.metrics import METRICS
 from lapo_tf.training.loop import NonFiniteLossError, TrainingLoop, scaling_of
 from lapo_tf.training.rollout import Episodes, Evaluator
 from lapo_tf.training.run_folder import Checkpoints, RunFolder
@@ -70,7 +71,8 @@ class RunLogger(keras.callbacks.Callback):
         self.episodes = {k: np.concatenate([self.episodes[k], v]) if self.episodes else v for k, v in new.items()}
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self.rows.append({"step": epoch, **(logs or {})})
+        logs = logs or {}  # Keras has sorted it by name
+        self.rows.append({"step": epoch} | {name: logs[name] for name in METRICS if name in logs})
         self.folder.write_episodes(self.episodes)
         self.folder.write_metrics(self.rows)
 
