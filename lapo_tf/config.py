@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,7 +43,7 @@ class TrainConfig:
     """How the loop runs: one XLA program, a TensorFlow graph, or eagerly (slow; to debug)."""
     precision: Precision = "float32"
     """Arithmetic of the hidden layers' products; bfloat16 pays on the CPU with --compile graph, and on GPUs."""
-    agent_config: Any = field(default=None, metadata={"help": "The algorithm's own hyper-parameters."})
+    agent_config: Any = None
     """The algorithm's own hyper-parameters."""
 
     def folder(self) -> Path:
@@ -97,8 +97,8 @@ def build_config(values: dict[str, Any], base: TrainConfig | None = None) -> Tra
     for name in values:
         if name not in known and name not in AGENTS:
             raise unknown("config field", str(name), [*known, agent])
-    same_agent = base is not None and base.agent == agent and base.agent_config is not None
-    own = base.agent_config if same_agent else AGENTS[agent].Config()
+    own = base.agent_config if base and base.agent == agent else None
+    own = own or AGENTS[agent].Config()
     own = _replace(own, values.get(agent) or {}, f"{agent}.")
     top = {k: v for k, v in values.items() if k in known}
     if base is None and "task" not in top:

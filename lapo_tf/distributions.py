@@ -40,25 +40,35 @@ def _near(v: tf.Tensor, alpha: tf.Tensor, beta: tf.Tensor) -> tuple[tf.Tensor, t
     upper = (1.0 - v) * _upper(alpha) + v * _upper(beta)
     lower = (1.0 - v) * _upper(-alpha) + v * _upper(-beta)
     # Whichever probability is the smaller keeps its digits.
-    quantile = tf.math.ndtri(tf.clip_by_value(tf.minimum(upper, lower), 1e-300, 0.5))
-    xi = tf.clip_by_value(tf.where(upper < lower, -quantile, quantile), alpha, beta)
+    smaller = tf.clip_by_value(tf.minimum(upper, lower), 1e-300, 0.5)
+    # XLA's ndtri loses its digits below 1e-8 and is infinite below 1e-17: start there from the tail's expansion, and
+    # bring the digits back by Newton's method on log Q.
+    t = -2.0 * tf.math.log(smaller)
+    z = tf.where(smaller < 1e-9, tf.sqrt(t - tf.math.log(2.0 * math.pi * t)), -tf.math.ndtri(smaller))
+    for _ in range(2):
+        q = _upper(z)
+        z += tf.math.log(q / smaller) * q * math.sqrt(2.0 * math.pi) * tf.exp(z**2 / 2.0)
+    xi = tf.clip_by_value(tf.where(upper < lower, z, -z), alpha, beta)
     return xi, (1.0 - v) * tf.exp((xi**2 - alpha**2) / 2.0), v * tf.exp((xi**2 - beta**2) / 2.0)
 
 
 def _tail(v: tf.Tensor, alpha: tf.Tensor, beta: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """xi, A and B by Newton's method on log Q(alpha + delta); precise for alpha >= `_TAIL`, however large."""
     width = beta - alpha
-    mills_alpha, mills_beta = _mills(alpha), _mills(beta)
+    mills_alpha, mills_beta = tf.unstack(_mills(tf.stack([alpha, beta])))
     # r = Q(beta) / Q(alpha), q = Q(xi) / Q(alpha); both without forming the tails, which underflow.
     r = tf.exp(-width * (alpha + beta) / 2.0) * mills_beta / mills_alpha
     q = 1.0 - v * (1.0 - r)
     e = -tf.math.log1p(-v * (1.0 - r))
-    delta = 2.0 * e / (alpha + tf.sqrt(alpha**2 + 2.0 * e))
-    for _ in range(_NEWTON_STEPS):
+
+    def newton(i: tf.Tensor, delta: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         mills = _mills(alpha + delta)
         excess = tf.math.log(mills / mills_alpha) - delta * (2.0 * alpha + delta) / 2.0 + e
-        delta = tf.clip_by_value(delta + excess * mills, 0.0, width)
-    mills = _mills(alpha + delta)
+        return i + 1, tf.clip_by_value(delta + excess * mills, 0.0, width), mills
+
+    # A loop, because XLA compiles erfcx slowly. Three steps converge: the fourth's ratio is that of the solution.
+    start = (0, 2.0 * e / (alpha + tf.sqrt(alpha**2 + 2.0 * e)), mills_alpha)
+    _, delta, mills = tf.while_loop(lambda i, *_: i < _NEWTON_STEPS, newton, start)
     return alpha + delta, (1.0 - v) / q * mills / mills_alpha, v * r / q * mills / mills_beta
 
 
@@ -84,12 +94,23 @@ def truncated_normal_quantile(
         v = tf.where(mirrored, 1.0 - v, v)
         mu, a, b = tf.where(mirrored, -mu, mu), tf.where(mirrored, -b, a), tf.where(mirrored, -a, b)
         alpha, beta = (a - mu) / sigma, (b - mu) / sigma
+        # The ends themselves are put in afterwards: there the formulas would divide zero by zero.
+        first, last = v <= 0.0, v >= 1.0
+        v = tf.clip_by_value(v, 1e-18, 1.0 - 1e-16)
         far = alpha > _TAIL
         # Each branch is fed harmless numbers where the other one is taken, so that neither makes NaNs.
         dummy = tf.constant(_TAIL + 1.0, tf.float64)
         near = _near(v, tf.minimum(alpha, _TAIL), tf.where(far, dummy, beta))
-        tail = _tail(v, tf.maximum(alpha, _TAIL), tf.where(far, beta, dummy))
-        xi, weight_a, weight_b = (tf.where(far, t, n) for t, n in zip(tail, near, strict=True))
+
+        def with_tail() -> tuple[tf.Tensor, ...]:
+            tail = _tail(v, tf.maximum(alpha, _TAIL), tf.where(far, beta, dummy))
+            return tuple(tf.where(far, t, n) for t, n in zip(tail, near, strict=True))
+
+        # The tail costs as much again, and a policy whose location lies within the bounds never needs it.
+        xi, weight_a, weight_b = tf.cond(tf.reduce_any(far), with_tail, lambda: near)
+        xi = tf.where(first, alpha, tf.where(last, beta, xi))
+        weight_a = tf.where(first | last, tf.cast(first, tf.float64), weight_a)
+        weight_b = tf.where(first | last, tf.cast(last, tf.float64), weight_b)
         x = tf.where(far, a + sigma * (xi - alpha), mu + sigma * xi)
         x = tf.cast(tf.where(mirrored, -x, x), u.dtype)
 
@@ -106,16 +127,31 @@ def truncated_normal_quantile(
     return quantile(loc, scale, low, high)
 
 
+def stateless_uniform(shape: tf.Tensor | tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
+    """Float32 numbers uniform in the open interval (0, 1), equal in eager mode, in a graph and under XLA.
+
+    `tf.random.stateless_uniform` is not: even with `alg="philox"` only its integers are equal, because XLA makes floats
+    of other bits of them.
+    """
+    bits = tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox")
+    return (tf.cast(tf.bitwise.right_shift(bits, 9), tf.float32) + 0.5) * 2.0**-23
+
+
+def stateless_normal(shape: tf.Tensor | tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
+    """Float32 standard normal numbers, equal in every mode up to rounding (see `stateless_uniform`)."""
+    return math.sqrt(2.0) * tf.math.erfinv(2.0 * stateless_uniform(shape, seed) - 1.0)
+
+
 class TruncatedNormal(tfd.TruncatedNormal):
     """`tfp.distributions.TruncatedNormal` with correct reparameterised samples and quantiles.
 
-    Log-densities, moments and the rest are TFP's. Samples differ between seeds only, not between eager and XLA.
+    Log-densities, moments and the rest are TFP's. One seed gives one sample: in eager mode, in a graph and under XLA.
     """
 
     def _sample_n(self, n, seed=None):  # noqa: ANN001, ANN202
         shape = tf.concat([[n], self.batch_shape_tensor()], axis=0)
-        u = tf.random.stateless_uniform(shape, tfp.random.sanitize_seed(seed), dtype=self.dtype, alg="philox")
-        return self._quantile(u)
+        u = stateless_uniform(shape, tfp.random.sanitize_seed(seed))
+        return self._quantile(tf.cast(u, self.dtype))
 
     def _quantile(self, value):  # noqa: ANN001, ANN202
         shape = tf.broadcast_dynamic_shape(tf.shape(value), self.batch_shape_tensor())

@@ -33,8 +33,8 @@ class TrainCommand(TrainConfig):
 def parse_config(argv: list[str] | None = None) -> tuple[TrainConfig, bool]:
     """The run's config from the command line, and whether to resume it."""
     from lapo_tf.agents import AGENTS
-    from lapo_tf.tasks import TASKS, get_task
     from lapo_tf.cli import parse
+    from lapo_tf.tasks import TASKS, get_task
     from lapo_tf.training.run_folder import RunFolder
 
     # First what decides the defaults of everything else.
@@ -62,7 +62,7 @@ def parse_config(argv: list[str] | None = None) -> tuple[TrainConfig, bool]:
             get_task(task)
         base = build_config({"task": task, "agent": agent} | task_config(task, agent))
         base = build_config(file, base)
-    section = Annotated[AGENTS[base.agent].Config, tyro.conf.arg(name=base.agent)]
+    section: Any = Annotated[AGENTS[base.agent].Config, tyro.conf.arg(name=base.agent)]
     cls = dataclasses.make_dataclass("Train", [("agent_config", section)], bases=(TrainCommand,), frozen=True)
     default = cls(**{f.name: getattr(base, f.name) for f in dataclasses.fields(base)})
     options: Any = parse(cls, argv, default=default, description=DESCRIPTION)

@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from lapo_tf.networks import Adam
 
+ACT_ROWS = 16  # observations in one call of the policy, see `Agent.act`
+
 Batch: TypeAlias = dict[str, tf.Tensor]
 """`observations` [B, obs], `actions` [B, act], `next_observations` [B, obs] standardised; `rewards` [B, 1] scaled;
 `terminals` [B, 1] of 0 and 1. All float32."""
@@ -52,7 +54,8 @@ class Scaling:
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Scaling:
         """The inverse of `to_dict`."""
-        return Scaling(**{k: np.asarray(v, np.float32) if isinstance(v, list) else v for k, v in values.items()})
+        arrays: dict[str, Any] = {k: np.asarray(v, np.float32) if isinstance(v, list) else v for k, v in values.items()}
+        return Scaling(**arrays)
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,15 @@ class Agent(keras.Model):
         return tf.clip_by_value(actions * scaling.act_std + scaling.act_mean, scaling.act_low, scaling.act_high)
 
     def act(self, observations: np.ndarray) -> np.ndarray:
-        """The policy's actions [B, act] (or [act]) for raw observations [B, obs] (or [obs])."""
+        """The policy's actions [B, act] (or [act]) for raw observations [B, obs] (or [obs]).
+
+        Rows are always computed `ACT_ROWS` at a time: the rounding of a matrix product depends on its number of rows,
+        so an action, and with it a chaotic episode, would depend on how many others are computed beside it.
+        """
         observations = np.asarray(observations, np.float32)
-        actions = self._act(np.atleast_2d(observations)).numpy()
+        rows = np.atleast_2d(observations)
+        padded = np.zeros((max(1, -(-len(rows) // ACT_ROWS)) * ACT_ROWS, self.spec.obs_dim), np.float32)
+        padded[: len(rows)] = rows
+        actions = [self._act(padded[i : i + ACT_ROWS]).numpy() for i in range(0, len(padded), ACT_ROWS)]
+        actions = np.concatenate(actions)[: len(rows)]
         return actions if observations.ndim == 2 else actions[0]

@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from lapo_tf.agents.base import Agent, AgentSpec, Batch, Metrics
-from lapo_tf.distributions import TruncatedNormal
+from lapo_tf.distributions import TruncatedNormal, stateless_normal, stateless_uniform
 from lapo_tf.networks import copy_weights, mlp, polyak_update
 
 tfd = tfp.distributions
@@ -132,10 +132,10 @@ class LAPO(Agent):
         """`posterior` [B, latent] normal; `value`, `next_value`, `policy`: for the latents of the policy's actions."""
         seeds = tf.random.split(seed, num=4, alg="philox")
         shape = (batch_size, self.latent_dim)
-        normal = lambda k: tf.random.stateless_normal(shape, seeds[k], alg="philox")  # noqa: E731
+        normal = lambda k: stateless_normal(shape, seeds[k])  # noqa: E731
         if self.config.latent_policy == "tanh":
             return {"posterior": normal(0), "value": normal(1)}
-        uniform = lambda k: tf.random.stateless_uniform(shape, seeds[k], alg="philox")  # noqa: E731
+        uniform = lambda k: stateless_uniform(shape, seeds[k])  # noqa: E731
         return {"posterior": normal(0), "value": uniform(1), "next_value": uniform(2), "policy": uniform(3)}
 
     # Pieces
@@ -169,9 +169,10 @@ class LAPO(Agent):
             latents += tf.clip_by_value(c.latent_noise * noise["value"], -c.latent_noise_clip, c.latent_noise_clip)
         value = self.target_q(observations, latents)
         if c.clip_value:
-            scaling = self.spec.scaling
-            horizon = 1.0 / (1.0 - c.discount)
-            value = tf.clip_by_value(value, scaling.reward_min * horizon, scaling.reward_max * horizon)
+            # An episode may also be one step long: so the bounds hold that one reward, too. (The authors' code lacks
+            # this; its tasks have rewards of 0, for which it makes no difference.)
+            low, high, horizon = self.spec.scaling.reward_min, self.spec.scaling.reward_max, 1.0 / (1.0 - c.discount)
+            value = tf.clip_by_value(value, min(low, low * horizon), max(high, high * horizon))
         return value
 
     def importance_weight(self, advantage: tf.Tensor) -> tf.Tensor:
@@ -277,5 +278,5 @@ class LAPO(Agent):
 
     def generate(self, observations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Raw actions [B, act] of the generative model alone, z ~ N(0, I), for raw observations [B, obs]."""
-        z = tf.random.stateless_normal((observations.shape[0], self.latent_dim), seed, alg="philox")
+        z = stateless_normal((observations.shape[0], self.latent_dim), seed)
         return self.unscale_action(self.target_decoder(tf.concat([self.scale_observation(observations), z], -1)))

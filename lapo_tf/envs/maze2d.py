@@ -49,20 +49,20 @@ _MODEL = """
     <map znear=".01"/>
   </visual>
   <asset>
-    <texture type="2d" name="floor" builtin="checker" rgb1=".2 .3 .4" rgb2=".1 .2 .3" width="100" height="100"/>
+    <texture type="2d" name="floor" builtin="checker" rgb1=".92 .92 .92" rgb2=".86 .86 .86" width="100" height="100"/>
     <texture type="skybox" builtin="gradient" rgb1=".4 .6 .8" rgb2="0 0 0" width="800" height="800"/>
-    <material name="floor" texture="floor" texrepeat="20 20"/>
-    <material name="wall" rgba=".7 .5 .3 1"/>
-    <material name="goal" rgba=".6 .3 .3 1"/>
+    <material name="floor" texture="floor" texrepeat="40 40"/>
+    <material name="wall" rgba=".3 .35 .4 1" specular="0"/>
+    <material name="goal" rgba="0 .62 .45 .5" specular="0"/>
   </asset>
   <worldbody>
     <geom size="40 40 0.25" pos="0 0 -0.1" type="plane" material="floor" contype="0" conaffinity="0"/>
     <body name="ball" pos="1.2 1.2 0">
       <joint name="x" type="slide" axis="1 0 0"/>
       <joint name="y" type="slide" axis="0 1 0"/>
-      <geom type="sphere" size="0.1" rgba=".3 .6 .3 1" contype="1"/>
+      <geom type="sphere" size="0.1" rgba=".84 .37 0 1" contype="1"/>
     </body>
-    <site type="sphere" pos="{goal_x} {goal_y} 0" size="0.2" material="goal"/>
+    <site type="cylinder" pos="{goal_x} {goal_y} -0.08" size="{radius} 0.01" material="goal"/>
     {walls}
   </worldbody>
   <actuator>
@@ -103,7 +103,8 @@ def build_model(maze: str) -> mujoco.MjModel:
         f'<geom type="box" material="wall" pos="{i + 1} {j + 1} 0" size="0.5 0.5 0.2"/>'
         for i, j in np.argwhere(parse_map(maze) == "#")
     )
-    return mujoco.MjModel.from_xml_string(_MODEL.format(goal_x=goal[0], goal_y=goal[1], walls=walls))
+    xml = _MODEL.format(goal_x=goal[0], goal_y=goal[1], radius=GOAL_RADIUS, walls=walls)
+    return mujoco.MjModel.from_xml_string(xml)
 
 
 class Maze2dEnv(gym.Env[np.ndarray, np.ndarray]):

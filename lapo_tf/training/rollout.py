@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -22,6 +23,8 @@ class Episodes:
     """Undiscounted returns, float64."""
     lengths: np.ndarray
     """Steps, int64."""
+    infos: list[dict[str, Any]] = field(default_factory=list)
+    """What the environment said with each episode's last step."""
 
 
 class Evaluator:
@@ -36,12 +39,22 @@ class Evaluator:
         self.envs = [make_env() for _ in range(min(episodes, parallel or 10))]
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
 
-    def run(self, policy: Policy, seed: int, *, on_step: Callable[[int, np.ndarray], None] | None = None) -> Episodes:
-        """`episodes` episodes from seeds `seed`, `seed + 1`, …; `on_step(episode, observation)` sees every step."""
+    def run(
+        self,
+        policy: Policy,
+        seed: int,
+        *,
+        on_step: Callable[[int, np.ndarray], None] | None = None,
+        on_end: Callable[[int], None] | None = None,
+    ) -> Episodes:
+        """`episodes` episodes from seeds `seed`, `seed + 1`, …
+
+        `on_step(episode, observation)` is called before every step, `on_end(episode)` after an episode's last one.
+        """
         returns, lengths = np.zeros(self.episodes), np.zeros(self.episodes, np.int64)
+        infos: list[dict[str, Any]] = [{} for _ in range(self.episodes)]
         waiting = iter(range(self.episodes))
         episode: list[int | None] = [None] * len(self.envs)
-        # The batch keeps its size, so that an episode's floating point does not depend on how many are still running.
         observations = np.zeros((len(self.envs), *_shape(self.envs[0].observation_space)), np.float32)
 
         def start(slot: int) -> None:
@@ -50,7 +63,7 @@ class Evaluator:
                 observations[slot] = self.envs[slot].reset(seed=seed + number)[0]
 
         def step(slot: int, action: np.ndarray) -> bool:
-            observation, reward, terminated, truncated, _ = self.envs[slot].step(action)
+            observation, reward, terminated, truncated, infos[episode[slot]] = self.envs[slot].step(action)
             observations[slot] = observation
             returns[episode[slot]] += float(reward)
             lengths[episode[slot]] += 1
@@ -66,8 +79,10 @@ class Evaluator:
             done = self._pool.map(step, running, actions[running])
             for slot, finished in zip(running, done, strict=True):
                 if finished:
+                    if on_end:
+                        on_end(episode[slot])  # type: ignore[arg-type]
                     start(slot)
-        return Episodes(returns, lengths)
+        return Episodes(returns, lengths, infos)
 
     def close(self) -> None:
         """Close the environments."""

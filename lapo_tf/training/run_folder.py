@@ -38,19 +38,15 @@ class RunFolder:
 
     @staticmethod
     def create(path: Path) -> RunFolder:
-        """A new run folder.
+        """A run folder to be; it comes into being with `write_config`.
 
         Raises:
-            UserError: it holds a run already, or cannot be written.
+            UserError: it holds a run already.
         """
         if (path / "config.yaml").exists():
             raise UserError(
                 f"{path} already holds a run: continue it with --resume {path}, or give another --run-dir or --seed"
             )
-        try:
-            (path / "checkpoints").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot write to {path} ({error.strerror}): give another --run-dir") from error
         return RunFolder(path)
 
     @staticmethod
@@ -67,14 +63,22 @@ class RunFolder:
     # Configuration
 
     def write_config(self, config: TrainConfig, data: dict[str, Any], agent: dict[str, Any]) -> None:
-        """Write `config.yaml`: options, data provenance, what rebuilds the agent, and versions."""
+        """Write `config.yaml`: options, data provenance, what rebuilds the agent, and versions.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        try:
+            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write to {self.path} ({error.strerror}): give another --run-dir") from error
         values = {
             "config": config.to_dict(),
             "data": data,
             "agent": agent,
             "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         }
-        with _replacing(self.path / "config.yaml") as temporary:
+        with replacing(self.path / "config.yaml") as temporary:
             temporary.write_text(yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120))
 
     def read(self) -> dict[str, Any]:
@@ -97,7 +101,7 @@ class RunFolder:
 
     def write_metrics(self, rows: list[dict[str, float]]) -> None:
         """Replace `metrics.csv`."""
-        with _replacing(self.path / "metrics.csv") as temporary, temporary.open("w", newline="") as file:
+        with replacing(self.path / "metrics.csv") as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
@@ -112,11 +116,11 @@ class RunFolder:
 
     def write_episodes(self, episodes: dict[str, np.ndarray]) -> None:
         """Replace `episodes.npz`."""
-        with _replacing(self.path / "episodes.npz") as temporary, temporary.open("wb") as file:
+        with replacing(self.path / "episodes.npz") as temporary, temporary.open("wb") as file:
             np.savez(file, **episodes)  # type: ignore[arg-type]
 
 
-class _replacing:  # noqa: N801 (a context manager, used as a function)
+class replacing:  # noqa: N801 (a context manager, used as a function)
     """Gives a temporary path beside `path`; moves it there at the end, or removes it after an error."""
 
     def __init__(self, path: Path) -> None:
@@ -153,11 +157,11 @@ class Checkpoints:
         """Write the state at `step`; `score` is that step's evaluation, if there was one."""
         target = self.folder / f"step-{step:09d}"
         shutil.rmtree(target, ignore_errors=True)
-        with _replacing(target) as temporary:
+        with replacing(target) as temporary:
             temporary.mkdir(parents=True)
             state.write(str(temporary / "state"))
         if score is not None and (self.best() is None or score > json.loads((self.folder / "best.json").read_text())["score"]):
-            with _replacing(self.folder / "best.json") as temporary:
+            with replacing(self.folder / "best.json") as temporary:
                 temporary.write_text(json.dumps({"step": step, "score": score}))
         for old in self.steps()[: -self.keep]:
             if old != self.best():
@@ -178,7 +182,7 @@ class Checkpoints:
         for candidate in reversed(steps):
             try:
                 status = state.read(str(self.folder / f"step-{candidate:09d}" / "state"))
-                status.assert_existing_objects_matched()
+                status.assert_existing_objects_matched().expect_partial()
                 note = f"checkpoint of step {damaged[0]} is damaged: going on from step {candidate}" if damaged else None
                 return candidate, note
             except ValueError as error:

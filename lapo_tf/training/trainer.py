@@ -99,7 +99,8 @@ class Trainer:
         """
         self.config, self.log = config, log
         self.task: Task = get_task(config.task)
-        self.folder = RunFolder.open(config.folder()) if resume else None
+        self.resume = resume
+        self.folder = RunFolder.open(config.folder()) if resume else RunFolder.create(config.folder())
         data = dataset or self.task.load_dataset(config.dataset)
         log(str(data.summary))
         values = self._agent_values(data)
@@ -110,8 +111,6 @@ class Trainer:
         self.evaluator = Evaluator(self.task.make_env, config.eval_episodes)
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self.state = tf.train.Checkpoint(loop=self.loop, seconds=self.seconds)
-        if self.folder is None:
-            self.folder = RunFolder.create(config.folder())
         self.folder.write_config(config, data.summary.to_dict(), values)
         self.checkpoints = Checkpoints(self.folder.path / "checkpoints")
         if resume:
@@ -131,7 +130,7 @@ class Trainer:
     def _agent_values(self, data: OfflineDataset) -> dict[str, Any]:
         """What rebuilds the agent. A resumed run keeps its own scaling, and refuses data of other dimensions."""
         dims = {"obs_dim": data.obs_dim, "act_dim": data.act_dim}
-        if self.folder is not None:
+        if self.resume:
             values = self.folder.read()["agent"]
             if {k: values[k] for k in dims} != dims:
                 raise UserError(

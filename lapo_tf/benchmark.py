@@ -1,0 +1,391 @@
+"""How fast the training loop is on this machine, and how near to the time of its matrix products alone.
+
+python -m lapo_tf.benchmark --threads 1 2 --json speed.json
+
+One run measures everything in its table. Each row is a process of its own, because TensorFlow fixes its threads once:
+it may use `threads` cores only (`sched_setaffinity`) and sets TensorFlow up as training does (`runtime.configure`). The
+processes start one after the other, so that nothing disturbs imports and compilation, then wait, and the repeats go
+round them in turn, so that a slow minute of the machine falls on all rows alike. Reported are medians over the repeats,
+with the smallest and the largest.
+
+- ms/step: `TrainingLoop.run`, the loop that training uses, on random data that lie on the device.
+- products: the time of the step's matrix products alone, in float32, `lapo_tf.training.products`. The list is read
+  from the graph of `agent.update`; the same products are then run in a loop with nothing else, in the same processes
+  (same cores, same threads) in XLA and in graph mode; the better of the two modes is the yardstick of all rows with
+  as many threads. It is no strict lower bound: products run alone find their operands in the caches at least as
+  often as in the step, but the order and the layouts are each compiler's own.
+- ratio: ms/step over products. Below 1 is possible for bfloat16 only.
+- import: what `python -m lapo_tf.train` imports, in a fresh interpreter. trace: Python to graph. compile: the first
+  call less one step; in graph mode that is TensorFlow's optimisation of the graph.
+
+With a GPU that TensorFlow sees, the rows are one per mode and precision on the GPU, with all cores (float32 products
+are then subject to TensorFlow's TF32 setting, in the step and alone alike); `--device cpu` measures the CPU instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+from tqdm.auto import tqdm
+
+from lapo_tf.cli import parse
+from lapo_tf.config import Precision
+from lapo_tf.errors import UserError, command, unknown
+
+DESCRIPTION = __doc__ or ""
+Mode = Literal["xla", "graph"]
+VERSIONS = ("tensorflow", "keras", "tensorflow-probability", "numpy", "lapo-tf")
+CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
+"""What decides the speed of products, and whether bfloat16 can pay."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a step works on."""
+
+    agent: str = "lapo"
+    """Algorithm, with its default hyper-parameters."""
+    obs_dim: int = 60
+    """Dimensions of the observation."""
+    act_dim: int = 9
+    """Dimensions of the action."""
+    batch_size: int = 512
+    """Transitions in a batch."""
+    transitions: int = 100_000
+    """Size of the random data set."""
+
+
+@dataclass(frozen=True)
+class BenchmarkCommand(Workload):
+    """Options of the command."""
+
+    steps: int = 200
+    """Steps per repeat."""
+    repeats: int = 5
+    """Repeats; the median counts."""
+    threads: tuple[int, ...] = ()
+    """Numbers of cores to measure with. Default: one, and all that this process may use."""
+    modes: tuple[Mode, ...] = ("xla", "graph")
+    """Ways to compile the loop."""
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    """Arithmetic of the hidden layers' products."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where to measure; auto: on the GPU if TensorFlow sees one, otherwise on the CPU."""
+    json: Path | None = None
+    """Write the results to this file, too."""
+
+
+@dataclass(frozen=True)
+class Job(Workload):
+    """One row of the table, measured by one process."""
+
+    device: Literal["cpu", "gpu"] = "cpu"
+    threads: int = 1
+    mode: Mode = "xla"
+    precision: Precision = "float32"
+    with_products: bool = False
+    """Whether this process also times the products alone."""
+
+
+# The measuring process: answers one line of JSON to each line "loop STEPS" or "products STEPS".
+
+
+def work(job: Job) -> None:
+    """Set up, report, then measure on demand until standard input closes."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: job.threads])
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # so that nothing a library prints can pass for an answer
+
+    def answer(**values: Any) -> None:
+        print(json.dumps(values), file=answers, flush=True)
+
+    begun = time.perf_counter()
+    from lapo_tf import runtime
+
+    runtime.quiet()
+    import tensorflow as tf
+
+    import lapo_tf.training.trainer  # noqa: F401  all that training needs
+
+    import_s = time.perf_counter() - begun
+    runtime.configure(job.mode, job.threads)
+    from lapo_tf.training.products import ProductLoop, update_products
+
+    loop = build_loop(job)
+    trace_s = seconds(lambda: loop._run.get_concrete_function(tf.TensorSpec([], tf.int64)))
+    first_s = seconds(lambda: loop.run(1))
+    loop.run(1)
+    step_s = seconds(lambda: loop.run(3)) / 3
+    measures: dict[str, Callable[[int], Any]] = {"loop": loop.run}
+    found = []
+    if job.with_products:
+        found = update_products(loop.agent, job.batch_size)
+        measures["products"] = ProductLoop(found, xla=job.mode == "xla", shared_operands=job.device == "cpu").run
+        measures["products"](2)
+    answer(
+        import_s=import_s,
+        trace_s=trace_s,
+        compile_s=max(first_s - step_s, 0.0),
+        products=[asdict(product) | {"flops": product.flops} for product in found],
+    )
+    for line in sys.stdin:
+        name, steps = line.split()
+        answer(seconds=seconds(lambda name=name, steps=steps: measures[name](int(steps))))
+
+
+def seconds(action: Callable[[], Any]) -> float:
+    """Wall time of a call."""
+    begun = time.perf_counter()
+    action()
+    return time.perf_counter() - begun
+
+
+def build_loop(job: Job) -> Any:
+    """The training loop of a job, on random data."""
+    import numpy as np
+
+    from lapo_tf.agents import AGENTS, AgentSpec
+    from lapo_tf.data.dataset import Episode, Source, from_episodes
+    from lapo_tf.training.loop import TrainingLoop, scaling_of
+
+    random = np.random.default_rng(0)
+
+    def uniform(*shape: int) -> np.ndarray:
+        return random.uniform(-1.0, 1.0, shape).astype(np.float32)
+
+    n = job.transitions
+    episode = Episode(uniform(n + 1, job.obs_dim), uniform(n, job.act_dim), uniform(n), terminated=False)
+    data = from_episodes([episode], Source("random"))
+    bound = np.ones(job.act_dim, np.float32)
+    spec = AgentSpec(job.obs_dim, job.act_dim, scaling_of(data, -bound, bound, None), 0, job.precision)
+    make: Any = AGENTS[job.agent]
+    agent = make(make.Config(), spec)
+    return TrainingLoop(agent, data, batch_size=job.batch_size, seed=0, compile=job.mode)
+
+
+class Worker:
+    """A measuring process, from this one's side."""
+
+    def __init__(self, job: Job) -> None:
+        environment = os.environ | ({"CUDA_VISIBLE_DEVICES": "-1"} if job.device == "cpu" else {})
+        self.job = job
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed in close()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "lapo_tf.benchmark", "--worker", json.dumps(asdict(job))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            env=environment,
+        )
+        self.times: dict[str, list[float]] = {"loop": [], "products": []}
+
+    def read(self) -> dict[str, Any]:
+        """The next answer."""
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        if line:
+            return json.loads(line)
+        code = self.process.wait()
+        self.errors.seek(0)
+        last = (self.errors.read().strip().splitlines() or ["no message"])[-1]
+        job = self.job
+        raise UserError(
+            f"the measurement with {job.mode}, {job.precision}, {job.threads} threads on the {job.device} ended with "
+            f"status {code} ({last[:300]}); leave it out with --modes, --precisions or --threads"
+        )
+
+    def measure(self, what: str, steps: int) -> None:
+        """Time one repeat."""
+        assert self.process.stdin
+        self.process.stdin.write(f"{what} {steps}\n")
+        self.process.stdin.flush()
+        self.times[what].append(self.read()["seconds"] / steps)
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.terminate()
+        self.process.communicate()
+        self.errors.close()
+
+
+# The command
+
+
+def check(options: BenchmarkCommand, known_agents: Iterable[str], cores: int) -> BenchmarkCommand:
+    """The options with `threads` filled in, or a `UserError`."""
+    if options.agent not in known_agents:
+        raise unknown("agent", options.agent, known_agents)
+    for name in ("obs_dim", "act_dim", "batch_size", "transitions", "steps", "repeats"):
+        if getattr(options, name) < 1:
+            raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)} is too small: expected at least 1")
+    for name in ("modes", "precisions"):
+        if not getattr(options, name):
+            raise UserError(f"--{name} is empty: expected at least one")
+    for threads in options.threads:
+        if not 1 <= threads <= cores:
+            raise UserError(f"--threads {threads}: expected 1 to {cores}, the cores that this process may use")
+    return replace(options, threads=tuple(dict.fromkeys(options.threads or (1, cores))))
+
+
+def plan(options: BenchmarkCommand, device: Literal["cpu", "gpu"], cores: int) -> list[Job]:
+    """The rows to measure."""
+    workload = {name: getattr(options, name) for name in Workload.__dataclass_fields__}
+    return [
+        Job(**workload, device=device, threads=threads, mode=mode, precision=precision, with_products=not i)
+        for threads in (options.threads if device == "cpu" else (cores,))
+        for mode in dict.fromkeys(options.modes)
+        for i, precision in enumerate(dict.fromkeys(options.precisions))
+    ]
+
+
+def machine(gpus: list[str]) -> dict[str, Any]:
+    """What the numbers depend on."""
+    info: dict[str, str] = {}
+    with contextlib.suppress(OSError):  # Linux only
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            info[key.strip()] = value.strip()
+    flags = info.get("flags", "").split()
+    return {
+        "cpu": info.get("model name", platform.processor()),
+        "cores": len(os.sched_getaffinity(0)),
+        "flags": {flag: flag in flags for flag in CPU_FLAGS},
+        "gpu": ", ".join(gpus) or None,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in VERSIONS},
+        "environment": {name: os.environ[name] for name in ("TF_XLA_FLAGS", "XLA_FLAGS") if name in os.environ},
+    }
+
+
+def measure(jobs: list[Job], steps: int, repeats: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Run all jobs: the table's rows, and the list of products."""
+    workers: list[Worker] = []
+    answers: list[dict[str, Any]] = []
+    with contextlib.ExitStack() as stack, tqdm(total=len(jobs) * (1 + repeats), leave=False, unit="run") as bar:
+        for job in jobs:
+            bar.set_description(f"start {job.mode} {job.precision}")
+            workers.append(Worker(job))
+            stack.callback(workers[-1].close)
+            answers.append(workers[-1].read())
+            bar.update()
+        for _ in range(repeats):
+            for worker in workers:
+                bar.set_description(f"{worker.job.mode} {worker.job.precision}, {worker.job.threads} threads")
+                worker.measure("loop", steps)
+                if worker.job.with_products:
+                    worker.measure("products", steps)
+                bar.update()
+    rows = [row(worker, answer, workers) for worker, answer in zip(workers, answers, strict=True)]
+    return rows, next(answer["products"] for answer in answers if answer["products"])
+
+
+def row(worker: Worker, answer: dict[str, Any], workers: list[Worker]) -> dict[str, Any]:
+    """One row of the table."""
+    job, times = worker.job, worker.times["loop"]
+    alone = {w.job.mode: w.times["products"] for w in workers if w.job.threads == job.threads and w.times["products"]}
+    best = min(alone, key=lambda mode: median(alone[mode]))
+    return {
+        "device": job.device,
+        "threads": job.threads,
+        "mode": job.mode,
+        "precision": job.precision,
+        "step_ms": median(times) * 1e3,
+        "step_ms_min": min(times) * 1e3,
+        "step_ms_max": max(times) * 1e3,
+        "products_ms": median(alone[best]) * 1e3,
+        "products_ms_min": min(alone[best]) * 1e3,
+        "products_ms_max": max(alone[best]) * 1e3,
+        "products_mode": best,
+        "ratio": median(times) / median(alone[best]),
+        "steps_per_s": 1.0 / median(times),
+        "import_s": answer["import_s"],
+        "trace_s": answer["trace_s"],
+        "compile_s": answer["compile_s"],
+    }
+
+
+def table(results: dict[str, Any]) -> str:
+    """The results for people."""
+    where, step = results["machine"], results["step"]
+    flags = " ".join(flag for flag, has in where["flags"].items() if has)
+    lines = [
+        f"machine  {where['gpu'] or where['cpu']}, {where['cores']} cores ({flags})",
+        "versions " + ", ".join(f"{name} {number}" for name, number in where["versions"].items()),
+        f"step     {step['agent']}, observations {step['obs_dim']}, actions {step['act_dim']}, batch "
+        f"{step['batch_size']}: {step['products']} matrix products, {step['gflop']:.3f} GFLOP",
+        "",
+    ]
+    columns = "device threads mode precision | ms/step min-max products GFLOP/s ratio steps/s | import trace compile"
+    body: list[list[str]] = [list(columns.split())]
+    for r in results["rows"]:
+        ms = f"{r['step_ms']:.2f}", f"{r['step_ms_min']:.2f}-{r['step_ms_max']:.2f}", f"{r['products_ms']:.2f}"
+        speed = f"{step['gflop'] / r['products_ms'] * 1e3:.0f}", f"{r['ratio']:.2f}", f"{r['steps_per_s']:.1f}"
+        start = (f"{r[name]:.1f} s" for name in ("import_s", "trace_s", "compile_s"))
+        body.append([r["device"], str(r["threads"]), r["mode"], r["precision"], "|", *ms, *speed, "|", *start])
+    widths = [max(map(len, column)) for column in zip(*body, strict=True)]
+    lines += ["  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)) for cells in body]
+    modes = {(r["threads"], r["products_mode"]): r for r in results["rows"]}
+    lines += [
+        "",
+        "products (ms, GFLOP/s): the step's matrix products alone in float32, the better mode: "
+        + ", ".join(
+            f"{mode} on {threads} threads ({r['products_ms_min']:.2f}-{r['products_ms_max']:.2f} ms)"
+            for (threads, mode), r in modes.items()
+        ),
+    ]
+    return "\n".join(lines)
+
+
+@command
+def main() -> None:
+    """The command."""
+    if sys.argv[1:2] == ["--worker"]:
+        work(Job(**json.loads(sys.argv[2])))
+        return
+    options = parse(BenchmarkCommand, default=BenchmarkCommand(), description=DESCRIPTION)
+    from lapo_tf import runtime
+
+    runtime.quiet()
+    import tensorflow as tf
+
+    from lapo_tf.agents import AGENTS
+
+    cores = len(os.sched_getaffinity(0))
+    options = check(options, AGENTS, cores)
+    found = tf.config.list_physical_devices("GPU") if options.device != "cpu" else []
+    gpus = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in found]
+    if options.device == "gpu" and not gpus:
+        raise UserError(
+            "--device gpu: TensorFlow sees no GPU; install lapo-tf[gpu] and the driver, or use --device cpu"
+        )
+    rows, products = measure(plan(options, "gpu" if gpus else "cpu", cores), options.steps, options.repeats)
+    step = {name: getattr(options, name) for name in Workload.__dataclass_fields__}
+    step |= {"products": len(products), "gflop": sum(product["flops"] for product in products) / 1e9}
+    results = {
+        "machine": machine(gpus),
+        "step": step | {"product_list": products},
+        "steps": options.steps,
+        "repeats": options.repeats,
+        "rows": rows,
+    }
+    print(table(results))
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

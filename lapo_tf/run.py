@@ -1,0 +1,169 @@
+"""A trained run in Python, from its folder alone.
+
+run = load_run("runs/maze2d-umaze/lapo/seed0")
+actions = run.policy(observations)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tqdm.auto import tqdm
+
+from lapo_tf.agents import Agent
+from lapo_tf.config import TrainConfig
+from lapo_tf.errors import UserError
+from lapo_tf.tasks import Task, get_task
+from lapo_tf.training.rollout import Episodes, Evaluator
+from lapo_tf.training.run_folder import Checkpoints, RunFolder
+from lapo_tf.training.trainer import build_agent
+
+PARALLEL = 10  # simulators side by side
+
+
+@dataclass(frozen=True)
+class Rollout(Episodes):
+    """What happened in n episodes of a run's policy."""
+
+    scores: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    """Normalized scores, float64 [n]."""
+    seeds: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    """What each episode's environment was reset with, int64 [n]."""
+    observations: list[np.ndarray] = field(default_factory=list)
+    """Raw observations before each step, float32 [length, obs] per episode."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder with its agent as of one checkpoint."""
+
+    folder: RunFolder
+    config: TrainConfig
+    task: Task
+    agent: Agent
+    step: int
+    """Gradient steps after which the checkpoint was made."""
+    note: str | None = None
+    """A line about newer checkpoints that were damaged, if any."""
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.folder.path
+
+    def policy(self, observations: np.ndarray) -> np.ndarray:
+        """Raw actions [B, act] (or [act]) for raw observations [B, obs] (or [obs]); deterministic."""
+        return self.agent.act(observations)
+
+    def metrics(self) -> list[dict[str, float]]:
+        """One row per evaluation during training: `step` and the columns of `lapo_tf.training.metrics`."""
+        return self.folder.metrics()
+
+    def episodes(self) -> dict[str, np.ndarray]:
+        """Every episode of those evaluations: `steps` [E], `returns` and `lengths` [E, episodes]."""
+        return self.folder.episodes()
+
+    def data(self) -> dict[str, Any]:
+        """What the run was trained on: id, provenance, sha256, number of transitions, …"""
+        return self.folder.read()["data"]
+
+    def rollout(
+        self,
+        episodes: int = 10,
+        seed: int = 0,
+        *,
+        parallel: int = PARALLEL,
+        progress: bool = False,
+        policy: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> Rollout:
+        """Run the policy in the task's simulator.
+
+        Args:
+            episodes: how many.
+            seed: episode i is reset with `seed + i`, and depends on nothing else.
+            parallel: simulators side by side; the results do not depend on it.
+            progress: show a bar of the steps.
+            policy: instead of the run's own, raw observations [B, obs] -> raw actions [B, act].
+        """
+        evaluator = Evaluator(self.task.make_env, episodes, parallel)
+        seen: list[list[np.ndarray]] = [[] for _ in range(episodes)]
+        limit = getattr(evaluator.envs[0].spec, "max_episode_steps", None) or 0
+        bar = tqdm(
+            total=episodes * limit or None, unit="step", desc=self.task.name, disable=not progress, dynamic_ncols=True
+        )
+
+        def on_step(episode: int, observation: np.ndarray) -> None:
+            seen[episode].append(observation)
+            bar.update()
+
+        def on_end(episode: int) -> None:
+            if limit and bar.total:  # an episode that ended early leaves less to do
+                bar.total -= limit - len(seen[episode])
+
+        try:
+            result = evaluator.run(policy or self.policy, seed, on_step=on_step, on_end=on_end)
+        finally:
+            bar.close()
+            evaluator.close()
+        return Rollout(
+            **vars(result),
+            scores=self.task.normalized(result.returns),
+            seeds=np.arange(seed, seed + episodes),
+            observations=[np.stack(observations) for observations in seen],
+        )
+
+
+def load_run(folder: Path | str, checkpoint: str | int | None = None) -> Run:
+    """Rebuild a run from its folder; its data set is not needed.
+
+    Args:
+        folder: the run folder.
+        checkpoint: "last" (default), "best" (highest score of the evaluations during training), or a step.
+
+    Raises:
+        UserError: no run there, no such checkpoint, or a damaged one.
+    """
+    run_folder = RunFolder.open(Path(folder))
+    values = run_folder.read()
+    if not {"config", "agent"} <= values.keys():
+        raise UserError(f"{run_folder.path / 'config.yaml'} is not a run's: expected 'config' and 'agent' in it")
+    config = run_folder.config()
+    step = _find(run_folder.path, checkpoint)
+    agent = build_agent(config, values["agent"])
+    # The training's state is Checkpoint(loop=TrainingLoop, seconds=…); only the loop's agent is wanted.
+    state = tf.train.Checkpoint(loop=tf.train.Checkpoint(agent=agent))
+    step, note = Checkpoints(run_folder.path / "checkpoints").restore(state, step)
+    return Run(run_folder, config, get_task(config.task), agent, step, note)
+
+
+def load_agent(folder: Path | str, checkpoint: str | int | None = None) -> Agent:
+    """The agent of a run folder; see `load_run`."""
+    return load_run(folder, checkpoint).agent
+
+
+def _find(path: Path, checkpoint: str | int | None) -> int | None:
+    """The step that `checkpoint` names; None for the newest readable one."""
+    checkpoints = Checkpoints(path / "checkpoints")
+    steps = checkpoints.steps()
+    if not steps:
+        raise UserError(f"{path} has no checkpoint yet: expected one after the run's first evaluation; train on")
+    if checkpoint in (None, "last"):
+        return None
+    have = f"there are {', '.join(map(str, steps))}"
+    if checkpoint == "best":
+        best = checkpoints.best()
+        if best is None:
+            raise UserError(f"{path} has no best checkpoint, as it was not evaluated yet: {have}; take 'last'")
+        return best
+    try:
+        step = int(checkpoint)  # type: ignore[arg-type]
+    except ValueError:
+        raise UserError(f"--checkpoint is '{checkpoint}': expected best, last or a step; {have}") from None
+    if step not in steps:
+        raise UserError(f"{path} has no checkpoint of step {step}: {have}")
+    return step

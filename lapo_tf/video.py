@@ -1,0 +1,228 @@
+"""Films of a run's policy in the simulator.
+
+Pictures are drawn by a child process, which replays the recorded actions: it has MUJOCO_GL set before MuJoCo is
+imported, also when a notebook has long imported it, and it never loads TensorFlow, whose copy of LLVM crashes Mesa's
+software renderer in the same process (seen with TensorFlow 2.21 and Mesa 22.3).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lapo_tf.errors import UserError
+
+if TYPE_CHECKING:
+    from lapo_tf.run import Rollout, Run
+
+MAX_FPS = 50  # of the film; where control is faster, frames are left out and time still runs true
+CAPTION = 32  # height of the strip of text, pixels
+HOLD_SECONDS = 1.0  # for which an episode's last picture stays
+
+_PROBE = """
+import mujoco
+from mujoco.{} import GLContext
+context = GLContext(16, 16)
+context.make_current()
+mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), mujoco.mjtFontScale.mjFONTSCALE_100)
+"""
+_CHILD = "import sys; from lapo_tf.video import film_job; film_job(sys.argv[1])"
+
+
+def record_video(
+    run: Run,
+    path: Path | str,
+    episodes: int = 3,
+    seed: int = 0,
+    *,
+    rollout: Rollout | None = None,
+    progress: bool = False,
+) -> Path:
+    """Film episodes, one after the other, at the speed of the simulated clock (MP4, H.264).
+
+    Args:
+        run: whose policy acts.
+        path: the file to write.
+        episodes: how many.
+        seed: episode i is reset with `seed + i`.
+        rollout: film the first of these episodes of the run, instead of running new ones.
+        progress: show a bar of the steps.
+
+    Raises:
+        UserError: the task has no picture, or MuJoCo cannot draw here.
+    """
+    from lapo_tf.training.run_folder import replacing
+
+    check_video(run)
+    rollout = rollout or run.rollout(episodes, seed)
+    episodes = min(episodes, len(rollout.returns))
+    with tempfile.TemporaryDirectory() as folder, replacing(Path(path)) as temporary:
+        # The policy gives the same actions for the same observations, to the bit.
+        actions = {f"actions_{i}": run.policy(rollout.observations[i]) for i in range(episodes)}
+        job = {"task": run.task.name, "out": str(temporary.resolve())}
+        np.savez(
+            Path(folder) / "job.npz",
+            job=json.dumps(job),
+            seeds=rollout.seeds[:episodes],
+            returns=rollout.returns[:episodes],
+            **actions,  # type: ignore[arg-type]
+        )
+        _run_child(Path(folder) / "job.npz", int(rollout.lengths[:episodes].sum()), progress)
+    return Path(path)
+
+
+def check_video(run: Run) -> None:
+    """Raise a `UserError` where the run's task has no picture, or MuJoCo cannot draw on this machine."""
+    env = run.task.make_env()
+    modes = env.metadata.get("render_modes") or ()
+    env.close()
+    if "rgb_array" not in modes:
+        raise UserError(f"task '{run.task.name}' has no picture to film: leave --video out")
+    choose_gl()
+
+
+def choose_gl() -> str | None:
+    """The value of MUJOCO_GL that works here: the user's, or of a screen's, EGL and OSMesa the first that does.
+
+    None where MuJoCo needs no choice (macOS, Windows).
+
+    Raises:
+        UserError: none works, with the packages to install.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    wanted = os.environ.get("MUJOCO_GL", "").lower().strip()
+    screen = ["glfw"] if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") else []
+    for backend in [wanted] if wanted else [*screen, "egl", "osmesa"]:
+        if backend in ("glfw", "egl", "osmesa") and _works(backend):
+            return backend
+    tried = f"MUJOCO_GL={wanted} does not work here" if wanted else "MuJoCo cannot draw on this machine"
+    raise UserError(
+        f"{tried}: a video needs MUJOCO_GL=egl (apt install libegl1 libgl1-mesa-dri, or a GPU's driver) or "
+        "MUJOCO_GL=osmesa (apt install libosmesa6); all else works without: leave --video out"
+    )
+
+
+@cache
+def _works(backend: str) -> bool:
+    """Try to make a drawing context, in a process of its own because a failure can take its process down."""
+    environment = os.environ | {"MUJOCO_GL": backend}
+    command = [sys.executable, "-c", _PROBE.format(backend)]
+    try:
+        return subprocess.run(command, env=environment, capture_output=True, timeout=120).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def _run_child(job: Path, steps: int, progress: bool) -> None:
+    """Run `film_job` in a process of its own; it writes a line for every step."""
+    from tqdm.auto import tqdm
+
+    backend = choose_gl()
+    environment = os.environ | ({"MUJOCO_GL": backend} if backend else {})
+    command = [sys.executable, "-c", _CHILD, str(job)]
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True) as child,
+        tqdm(total=steps, unit="step", desc="video", disable=not progress, dynamic_ncols=True) as bar,
+    ):
+        try:
+            assert child.stdout is not None
+            for line in child.stdout:
+                bar.update(line.startswith("step"))
+            code = child.wait()
+        finally:
+            child.kill()
+        if code:
+            errors.seek(0)
+            lines = errors.read().strip().splitlines() or [f"exit status {code}"]
+            raise UserError(f"filming failed ({lines[-1][:200]}); try another MUJOCO_GL, or leave --video out")
+
+
+def film_job(path: str) -> None:
+    """The child process: replay the episodes in a job file, draw them and write the film."""
+    from imageio_ffmpeg import write_frames
+
+    from lapo_tf.tasks import get_task
+
+    with np.load(path) as file:
+        values = dict(file)
+    job = json.loads(str(values["job"]))
+    env = get_task(job["task"]).make_env(render_mode="rgb_array")
+    seconds = control_seconds(env)
+    stride = math.ceil(1.0 / seconds / MAX_FPS)
+    fps = 1.0 / seconds / stride
+
+    def frames() -> Iterator[np.ndarray]:
+        for i, (seed, expected) in enumerate(zip(values["seeds"], values["returns"], strict=True)):
+            title = f"episode {i + 1}/{len(values['seeds'])}"
+            draw, total = None, 0.0
+            for step, (draw, total) in enumerate(_replay(env, int(seed), values[f"actions_{i}"], title)):
+                if step % stride == 0:
+                    yield draw()
+            if not math.isclose(total, expected, abs_tol=1e-6):
+                raise RuntimeError(f"episode {i} replayed to a return of {total}, not {expected}")
+            if draw is not None:
+                yield from [draw()] * (1 + round(HOLD_SECONDS * fps))
+
+    film = None
+    for frame in frames():
+        if film is None:
+            options: dict[str, Any] = {"fps": fps, "quality": 8, "macro_block_size": 2}
+            # The temporary file's name does not tell the format.
+            film = write_frames(job["out"], frame.shape[1::-1], output_params=["-f", "mp4"], **options)
+            film.send(None)
+        film.send(np.ascontiguousarray(frame))
+    if film is not None:
+        film.close()
+    env.close()
+
+
+def control_seconds(env: Any) -> float:
+    """Simulated seconds of one step of an environment."""
+    # `render_fps` is a whole number, which the kitchen's 12.5 steps a second is not.
+    return float(getattr(env.unwrapped, "dt", None) or 1.0 / env.metadata["render_fps"])
+
+
+def _replay(env: Any, seed: int, actions: np.ndarray, title: str) -> Iterator[tuple[Callable[[], np.ndarray], float]]:
+    """How to draw the state and the return so far, at an episode's start and after every action."""
+    _, info = env.reset(seed=seed)
+    step, total, seconds = 0, 0.0, control_seconds(env)
+
+    def draw() -> np.ndarray:
+        return caption(env.render(), f"{title}   {step * seconds:5.2f} s   {_progress(total, info)}")
+
+    yield draw, total
+    for action in actions:
+        _, reward, _, _, info = env.step(action)
+        step, total = step + 1, total + float(reward)
+        print("step", flush=True)
+        yield draw, total
+
+
+def _progress(total: float, info: dict[str, Any]) -> str:
+    if "episode_task_completions" in info:
+        return "done: " + (", ".join(info["episode_task_completions"]) or "nothing yet")
+    return f"return {total:.4g}"
+
+
+def caption(frame: np.ndarray, text: str) -> np.ndarray:
+    """A picture uint8 [h, w, 3] with a strip of text below, [h + 32, w, 3]."""
+    from matplotlib import font_manager
+    from PIL import Image, ImageDraw, ImageFont
+
+    image = Image.new("RGB", (frame.shape[1], frame.shape[0] + CAPTION), (24, 24, 28))
+    image.paste(Image.fromarray(np.ascontiguousarray(frame)), (0, 0))
+    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 15)
+    ImageDraw.Draw(image).text((10, frame.shape[0] + 6), text, (240, 240, 240), font)
+    return np.asarray(image)
