@@ -16,7 +16,9 @@ from lapo_tf.errors import UserError, unknown
 T = TypeVar("T")
 
 
-def parse(kind: type[T], argv: Sequence[str] | None = None, *, default: Any = tyro.MISSING_NONPROP, description: str) -> T:
+def parse(
+    kind: type[T], argv: Sequence[str] | None = None, *, default: Any = tyro.MISSING_NONPROP, description: str
+) -> T:
     """`argv` (default: the command line) as an instance of the dataclass `kind`; its docstrings are `--help`.
 
     Raises:

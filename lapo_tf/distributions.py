@@ -87,7 +87,7 @@ def truncated_normal_quantile(
     """
 
     @tf.custom_gradient
-    def quantile(loc, scale, low, high):  # noqa: ANN001, ANN202
+    def quantile(loc, scale, low, high):
         v, mu, sigma, a, b = (tf.cast(t, tf.float64) for t in (u, loc, scale, low, high))
         # Mirror so that loc lies at or below the middle: then only the upper tail can be far.
         mirrored = mu > (a + b) / 2.0
@@ -114,7 +114,7 @@ def truncated_normal_quantile(
         x = tf.where(far, a + sigma * (xi - alpha), mu + sigma * xi)
         x = tf.cast(tf.where(mirrored, -x, x), u.dtype)
 
-        def grad(upstream):  # noqa: ANN001, ANN202
+        def grad(upstream):
             up = tf.cast(upstream, tf.float64)
             d_scale = xi - weight_a * alpha - weight_b * beta
             d_low = tf.where(mirrored, weight_b, weight_a)
@@ -148,12 +148,12 @@ class TruncatedNormal(tfd.TruncatedNormal):
     Log-densities, moments and the rest are TFP's. One seed gives one sample: in eager mode, in a graph and under XLA.
     """
 
-    def _sample_n(self, n, seed=None):  # noqa: ANN001, ANN202
+    def _sample_n(self, n, seed=None):
         shape = tf.concat([[n], self.batch_shape_tensor()], axis=0)
         u = stateless_uniform(shape, tfp.random.sanitize_seed(seed))
         return self._quantile(tf.cast(u, self.dtype))
 
-    def _quantile(self, value):  # noqa: ANN001, ANN202
+    def _quantile(self, value):
         shape = tf.broadcast_dynamic_shape(tf.shape(value), self.batch_shape_tensor())
         arguments = (value, self.loc, self.scale, self.low, self.high)
         return truncated_normal_quantile(*(tf.broadcast_to(t, shape) for t in arguments))

@@ -39,7 +39,8 @@ def command(main: Callable[P, None]) -> Callable[P, None]:
         except UserError as error:
             exit_with(str(error))
         except OSError as error:  # full disk, read-only folder, vanished file
-            exit_with(f"{error.strerror or error}: {error.filename or 'while reading or writing'}; free or fix it and run again")
+            place = error.filename or "while reading or writing"
+            exit_with(f"{error.strerror or error}: {place}; free or fix it and run again")
         except KeyboardInterrupt:
             exit_with("interrupted", code=130)
 

@@ -162,6 +162,7 @@ def write(run: Run, rollout: Rollout, numbers: dict[str, float], out: Path, chec
         figure = Figure((5.0, 5.0), layout="constrained")
         paths = rollout.observations[:TRAJECTORIES]
         plotting.plot_maze_trajectories((maze_of(run), paths), figure.add_subplot())
+        figure.suptitle(f"{run.task.name}, {run.config.agent}, step {run.step:,}", fontsize="medium")
         save(figure, "trajectories.png")
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 
 import keras
 import tensorflow as tf
 
-# U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for kernels and biases: PyTorch's default, with which the paper's numbers were made.
+# U(-1/sqrt(fan_in), 1/sqrt(fan_in)), as for biases: PyTorch's default, with which the paper's numbers were made.
 KERNEL_INITIALIZER = {"scale": 1.0 / 3.0, "mode": "fan_in", "distribution": "uniform"}
 
 
@@ -31,7 +32,7 @@ def mlp(
     policy = "mixed_bfloat16" if precision == "bfloat16" else "float32"
     x = layer = keras.Input((inputs,))
     widths = [inputs, *hidden, outputs]
-    for i, (fan_in, units) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for i, (fan_in, units) in enumerate(pairwise(widths)):
         last = i == len(hidden)
         bound = fan_in**-0.5
         x = keras.layers.Dense(
@@ -57,7 +58,7 @@ class Adam(keras.optimizers.Adam):
     def __init__(self, learning_rate: float, epsilon: float = 1e-8, **kwargs) -> None:
         super().__init__(learning_rate=learning_rate, epsilon=epsilon, **kwargs)
 
-    def update_step(self, gradient, variable, learning_rate) -> None:  # noqa: ANN001
+    def update_step(self, gradient, variable, learning_rate) -> None:
         step = tf.cast(self.iterations + 1, variable.dtype)
         index = self._get_variable_index(variable)
         m, v = self._momentums[index], self._velocities[index]

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Patch, Rectangle
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, MultipleLocator
 from numpy.typing import ArrayLike
 
 from lapo_tf.errors import UserError, unknown
@@ -126,6 +126,8 @@ def plot_maze_trajectories(
     ax.set_xlim(0.0, len(cells) - 1.4)  # the outer walls' inner parts
     ax.set_ylim(0.0, cells.shape[1] - 1.4)
     ax.set_aspect("equal")
+    ax.xaxis.set_major_locator(MultipleLocator(1))
+    ax.yaxis.set_major_locator(MultipleLocator(1))
     ax.set_xlabel("x (cells)")
     ax.set_ylabel("y (cells)")
     handles = [

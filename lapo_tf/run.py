@@ -1,27 +1,30 @@
-"""A trained run in Python, from its folder alone.
+"""Runs in Python: make one, or load one from its folder alone.
 
-run = load_run("runs/maze2d-umaze/lapo/seed0")
+result = train(task="maze2d-umaze", steps=10_000)
+run = load_run(result.folder)
 actions = run.policy(observations)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from tqdm.auto import tqdm
 
+from lapo_tf import runtime
 from lapo_tf.agents import Agent
-from lapo_tf.config import TrainConfig
+from lapo_tf.config import TrainConfig, build_config, task_config
 from lapo_tf.errors import UserError
 from lapo_tf.tasks import Task, get_task
 from lapo_tf.training.rollout import Episodes, Evaluator
 from lapo_tf.training.run_folder import Checkpoints, RunFolder
-from lapo_tf.training.trainer import build_agent
+from lapo_tf.training.trainer import Result, Trainer, build_agent
 
 PARALLEL = 10  # simulators side by side
 
@@ -116,6 +119,24 @@ class Run:
             seeds=np.arange(seed, seed + episodes),
             observations=[np.stack(observations) for observations in seen],
         )
+
+
+def train(*, resume: bool = False, callbacks: Sequence[keras.callbacks.Callback] = (), **options: Any) -> Result:
+    """Train as `python -m lapo_tf.train` does.
+
+    Args:
+        resume: continue the run in the options' run folder.
+        callbacks: Keras callbacks, called at every evaluation with `epoch` = step and the metrics.
+        options: fields of `TrainConfig`, and the agent's under its name: `lapo={"kl_weight": 0.3}`.
+
+    Raises:
+        UserError: something the caller can put right.
+    """
+    agent = options.get("agent", "lapo")
+    base = build_config({"task": options.get("task", ""), "agent": agent} | task_config(options.get("task", ""), agent))
+    config = build_config(options, base)
+    runtime.configure(config.compile)
+    return Trainer(config, resume=resume, callbacks=callbacks).run()
 
 
 def load_run(folder: Path | str, checkpoint: str | int | None = None) -> Run:

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,15 +165,16 @@ def film_job(path: str) -> None:
 
     def frames() -> Iterator[np.ndarray]:
         for i, (seed, expected) in enumerate(zip(values["seeds"], values["returns"], strict=True)):
-            title = f"episode {i + 1}/{len(values['seeds'])}"
-            draw, total = None, 0.0
-            for step, (draw, total) in enumerate(_replay(env, int(seed), values[f"actions_{i}"], title)):
-                if step % stride == 0:
-                    yield draw()
-            if not math.isclose(total, expected, abs_tol=1e-6):
-                raise RuntimeError(f"episode {i} replayed to a return of {total}, not {expected}")
-            if draw is not None:
-                yield from [draw()] * (1 + round(HOLD_SECONDS * fps))
+            replay = _Replay(env, int(seed), f"episode {i + 1}/{len(values['seeds'])}")
+            yield replay.picture()
+            for n, action in enumerate(values[f"actions_{i}"], 1):
+                replay.step(action)
+                print("step", flush=True)
+                if n % stride == 0:
+                    yield replay.picture()
+            if not math.isclose(replay.total, expected, abs_tol=1e-6):
+                raise RuntimeError(f"episode {i + 1} replayed to a return of {replay.total}, not {expected}")
+            yield from [replay.picture()] * (1 + round(HOLD_SECONDS * fps))
 
     film = None
     for frame in frames():
@@ -194,26 +195,25 @@ def control_seconds(env: Any) -> float:
     return float(getattr(env.unwrapped, "dt", None) or 1.0 / env.metadata["render_fps"])
 
 
-def _replay(env: Any, seed: int, actions: np.ndarray, title: str) -> Iterator[tuple[Callable[[], np.ndarray], float]]:
-    """How to draw the state and the return so far, at an episode's start and after every action."""
-    _, info = env.reset(seed=seed)
-    step, total, seconds = 0, 0.0, control_seconds(env)
+class _Replay:
+    """An episode, step by step."""
 
-    def draw() -> np.ndarray:
-        return caption(env.render(), f"{title}   {step * seconds:5.2f} s   {_progress(total, info)}")
+    def __init__(self, env: Any, seed: int, title: str) -> None:
+        self.env, self.title = env, title
+        self.steps, self.total = 0, 0.0
+        _, self.info = env.reset(seed=seed)
 
-    yield draw, total
-    for action in actions:
-        _, reward, _, _, info = env.step(action)
-        step, total = step + 1, total + float(reward)
-        print("step", flush=True)
-        yield draw, total
+    def step(self, action: np.ndarray) -> None:
+        _, reward, _, _, self.info = self.env.step(action)
+        self.steps, self.total = self.steps + 1, self.total + float(reward)
 
-
-def _progress(total: float, info: dict[str, Any]) -> str:
-    if "episode_task_completions" in info:
-        return "done: " + (", ".join(info["episode_task_completions"]) or "nothing yet")
-    return f"return {total:.4g}"
+    def picture(self) -> np.ndarray:
+        if "episode_task_completions" in self.info:
+            progress = "done: " + (", ".join(self.info["episode_task_completions"]) or "nothing yet")
+        else:
+            progress = f"return {self.total:.4g}"
+        text = f"{self.title}   {self.steps * control_seconds(self.env):5.2f} s   {progress}"
+        return caption(self.env.render(), text)
 
 
 def caption(frame: np.ndarray, text: str) -> np.ndarray:
@@ -223,6 +223,6 @@ def caption(frame: np.ndarray, text: str) -> np.ndarray:
 
     image = Image.new("RGB", (frame.shape[1], frame.shape[0] + CAPTION), (24, 24, 28))
     image.paste(Image.fromarray(np.ascontiguousarray(frame)), (0, 0))
-    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 15)
-    ImageDraw.Draw(image).text((10, frame.shape[0] + 6), text, (240, 240, 240), font)
+    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans Mono"), 13)
+    ImageDraw.Draw(image).text((10, frame.shape[0] + 8), text, (240, 240, 240), font)
     return np.asarray(image)

@@ -1,6 +1,6 @@
 """LAPO once more, in NumPy and float64, from the paper and the authors' code: what `test_lapo` compares with.
 
-Nothing here is shared with `lapo_tf`: networks are lists of weights, gradients are finite differences, and the truncated
+Nothing here is shared with `lapo_tf`: networks are lists of weights, gradients finite differences, and the truncated
 Gaussian is the textbook's inverse CDF by Python's `statistics`.
 """
 

@@ -11,7 +11,9 @@ import tensorflow as tf
 from lapo_tf.agents import LAPO, AgentSpec, Scaling
 from lapo_tf.agents.lapo import LAPOConfig
 
-FIXTURE = Path(os.environ.get("LAPO_REFERENCE_STEP", Path(__file__).parents[2] / "shared/fixtures/lapo_reference_step.npz"))
+FIXTURE = Path(
+    os.environ.get("LAPO_REFERENCE_STEP", Path(__file__).parents[2] / "shared/fixtures/lapo_reference_step.npz")
+)
 
 # Our network: the PyTorch layers it consists of. Layers joined by "+" are one Dense here, with stacked outputs.
 LAYERS = {
@@ -92,6 +94,8 @@ def test_one_step_of_the_authors_code(xla):
         np.testing.assert_allclose(metrics[ours], fixture[f"loss/{theirs}"], rtol=1e-5, err_msg=ours)
     for network in LAYERS:
         before = weights(fixture, "before", network)
-        for was, ours, theirs in zip(before, getattr(agent, network).get_weights(), weights(fixture, "after", network), strict=True):
+        for was, ours, theirs in zip(
+            before, getattr(agent, network).get_weights(), weights(fixture, "after", network), strict=True
+        ):
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5, err_msg=network)
             assert np.any(theirs != was)  # the fixture does exercise this weight

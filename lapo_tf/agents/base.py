@@ -45,7 +45,9 @@ class Scaling:
     def identity(obs_dim: int, act_dim: int, bound: float = np.inf) -> Scaling:
         """No standardisation; actions within [-bound, bound]."""
         zeros, ones = (lambda n: np.zeros(n, np.float32)), (lambda n: np.ones(n, np.float32))
-        return Scaling(zeros(obs_dim), ones(obs_dim), zeros(act_dim), ones(act_dim), -bound * ones(act_dim), bound * ones(act_dim))
+        return Scaling(
+            zeros(obs_dim), ones(obs_dim), zeros(act_dim), ones(act_dim), -bound * ones(act_dim), bound * ones(act_dim)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers, for the run's `config.yaml`; float32 values survive the round trip exactly."""

@@ -134,10 +134,10 @@ class Maze2dEnv(gym.Env[np.ndarray, np.ndarray]):
         self.render_mode = render_mode
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.observation_space = spaces.Box(-np.inf, np.inf, (4,), np.float64)
-        centre = np.array(parse_map(maze).shape) / 2 + 0.5
+        shape = np.array(parse_map(maze).shape)
         camera = {
-            "lookat": np.array([*centre, 0.0]),
-            "distance": 2.6 * centre.max(),
+            "lookat": np.array([*(shape / 2 + 0.5), 0.0]),
+            "distance": 1.2 * shape.max(),  # the whole map, from wall to wall, at MuJoCo's 45 degrees
             "elevation": -90.0,
             "azimuth": 90.0,
         }

@@ -90,7 +90,7 @@ class TrainingLoop(tf.Module):
     def _loop(self, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         start = tf.identity(self.step)
 
-        def body(done: tf.Tensor, finite: tf.Tensor, sums: tf.Tensor, last: tf.Tensor):  # noqa: ANN202
+        def body(done: tf.Tensor, finite: tf.Tensor, sums: tf.Tensor, last: tf.Tensor):
             seed = tf.stack([tf.constant(self.seed, tf.int64), start + done])
             batch_seed, update_seed = tf.unstack(tf.random.split(seed, 2, alg="philox"))
             metrics = self.agent.update(self.sample(batch_seed), update_seed)
@@ -107,7 +107,9 @@ class TrainingLoop(tf.Module):
         return finite, last
 
 
-def scaling_of(dataset: OfflineDataset, act_low: np.ndarray, act_high: np.ndarray, reward_scale: float | None) -> Scaling:
+def scaling_of(
+    dataset: OfflineDataset, act_low: np.ndarray, act_high: np.ndarray, reward_scale: float | None
+) -> Scaling:
     """Standardisation by a data set's statistics, as in the authors' code.
 
     Observations and actions: mean and standard deviation over transitions, plus 1e-6. A dimension that never changes

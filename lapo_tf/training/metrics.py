@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 METRICS: dict[str, str] = {
-    "eval/normalized_score": "mean over evaluation episodes of 100 (return - min) / (max - min), D4RL's reference scores",
+    "eval/normalized_score": "mean over episodes of 100 (return - min) / (max - min), with D4RL's min and max",
     "eval/return": "mean undiscounted return of the evaluation episodes",
     "eval/episode_length": "mean number of steps of the evaluation episodes",
     "eval/normalized_score_std": "standard deviation of the normalized score over those episodes",

@@ -27,7 +27,10 @@ import yaml
 from lapo_tf.config import TrainConfig, build_config, read_yaml
 from lapo_tf.errors import UserError
 
-PACKAGES = ("lapo-tf", "tensorflow", "tensorflow-probability", "keras", "gymnasium", "gymnasium-robotics", "mujoco", "minari", "numpy")
+PACKAGES = (
+    *("lapo-tf", "tensorflow", "tensorflow-probability", "keras", "numpy"),
+    *("gymnasium", "gymnasium-robotics", "mujoco", "minari"),
+)
 
 
 class RunFolder:
@@ -160,8 +163,9 @@ class Checkpoints:
         with replacing(target) as temporary:
             temporary.mkdir(parents=True)
             state.write(str(temporary / "state"))
-        if score is not None and (self.best() is None or score > json.loads((self.folder / "best.json").read_text())["score"]):
-            with replacing(self.folder / "best.json") as temporary:
+        best = self.folder / "best.json"
+        if score is not None and (not best.exists() or score > json.loads(best.read_text())["score"]):
+            with replacing(best) as temporary:
                 temporary.write_text(json.dumps({"step": step, "score": score}))
         for old in self.steps()[: -self.keep]:
             if old != self.best():
@@ -183,8 +187,8 @@ class Checkpoints:
             try:
                 status = state.read(str(self.folder / f"step-{candidate:09d}" / "state"))
                 status.assert_existing_objects_matched().expect_partial()
-                note = f"checkpoint of step {damaged[0]} is damaged: going on from step {candidate}" if damaged else None
-                return candidate, note
+                note = f"checkpoint of step {damaged[0]} is damaged: going on from step {candidate}" if damaged else ""
+                return candidate, note or None
             except ValueError as error:
                 raise UserError(
                     f"the checkpoint of step {candidate} in {self.folder} is of networks with other dimensions "

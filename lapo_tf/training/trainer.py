@@ -19,8 +19,8 @@ from lapo_tf.config import TrainConfig
 from lapo_tf.data.dataset import OfflineDataset
 from lapo_tf.errors import UserError
 from lapo_tf.tasks import Task, get_task
-from lapo_tf.training.metrics import METRICS
 from lapo_tf.training.loop import NonFiniteLossError, TrainingLoop, scaling_of
+from lapo_tf.training.metrics import METRICS
 from lapo_tf.training.rollout import Episodes, Evaluator
 from lapo_tf.training.run_folder import Checkpoints, RunFolder
 
@@ -168,9 +168,8 @@ class Trainer:
             if previous is not None:
                 signal.signal(signal.SIGINT, previous)
         last = self.logger.rows[-1]
-        return Result(
-            folder.path, self.step, float(self.seconds), last["eval/normalized_score"], last["eval/normalized_score_std"]
-        )
+        score, std = last["eval/normalized_score"], last["eval/normalized_score_std"]
+        return Result(folder.path, self.step, float(self.seconds), score, std)
 
     def _on_interrupt(self, *_: object) -> None:
         if self._interrupted:  # a second Ctrl-C does not wait
