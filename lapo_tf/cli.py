@@ -7,6 +7,7 @@ import io
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
@@ -28,7 +29,14 @@ def parse(
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            config, rest = tyro.cli(kind, args=argv, default=default, description=description, return_unknown_args=True)
+            config, rest = tyro.cli(
+                kind,
+                args=argv,
+                default=default,
+                prog=f"python -m lapo_tf.{Path(sys.argv[0]).stem}",
+                description=description,
+                return_unknown_args=True,
+            )
     except SystemExit as exit:
         if not exit.code:
             raise  # --help

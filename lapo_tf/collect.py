@@ -52,7 +52,7 @@ def main() -> None:
     chosen = f" --dataset {dataset_id}" if args.dataset_id else ""
     print(
         f"{done.dataset_id}: {done.steps:,} steps in {done.episodes:,} episodes{length}, {done.seconds:.0f} s; "
-        f"train on it: python -m lapo_tf.train {args.task}{chosen}"
+        f"train on it: python -m lapo_tf.train --task {args.task}{chosen}"
     )
 
 

@@ -84,6 +84,9 @@ def plot_curves(
     ax.plot(steps, values.mean(0), color=color, lw=2.0, label=label, marker=marker, gid="mean")
     if paper and metric == "eval/normalized_score":
         _paper_line(ax, seeds[0], color)
+    first = next(iter(curves[0].values()))
+    ax.update_datalim([(0.0, 0.0 if metric.startswith("eval/") else first)])  # zero is on the axes
+    ax.autoscale_view()
     ax.set_xlabel("gradient steps")
     ax.set_ylabel(LABELS.get(metric, metric))
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -233,8 +236,9 @@ def _paper_line(ax: Axes, run: Any, color: str) -> None:
     mark = f"paper {config.task} {config.agent}"
     if mark not in [line.get_gid() for line in ax.lines]:
         ax.axhline(score, color=color, lw=1.2, ls=(0, (5, 3)), gid=mark)
-        text = {"ha": "right", "va": "bottom", "fontsize": "small", "color": color}
-        ax.text(1.0, score, f"paper, {config.agent}: {score:.1f}", transform=ax.get_yaxis_transform(), **text)
+        label = f"paper, {config.agent}: {score:.1f}"
+        text = ax.text(1.0, score, label, ha="right", va="bottom", fontsize="small", color=color)
+        text.set_transform(ax.get_yaxis_transform())  # x as a share of the axes' width
 
 
 def _roll_out(run: Run, episodes: int, seed: int) -> tuple[str, list[np.ndarray]]:

@@ -182,7 +182,7 @@ def _find(path: Path, checkpoint: str | int | None) -> int | None:
             raise UserError(f"{path} has no best checkpoint, as it was not evaluated yet: {have}; take 'last'")
         return best
     try:
-        step = int(checkpoint)  # type: ignore[arg-type]
+        step = int(str(checkpoint))
     except ValueError:
         raise UserError(f"--checkpoint is '{checkpoint}': expected best, last or a step; {have}") from None
     if step not in steps:

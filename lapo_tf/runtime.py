@@ -47,19 +47,13 @@ def quiet() -> None:
     saved = os.dup(2)
     with open(os.devnull, "w") as nothing:
         os.dup2(nothing.fileno(), 2)
-    # MUJOCO_GL=osmesa would load Mesa's LLVM, which crashes beside TensorFlow's; only `lapo_tf.video` draws, elsewhere.
-    drawing = os.environ.get("MUJOCO_GL")
-    os.environ["MUJOCO_GL"] = "disable"
     try:
+        import lapo_tf.envs  # noqa: F401, isort: skip (it has a say in how MuJoCo is imported)
         import gymnasium_robotics  # noqa: F401
-        import mujoco  # noqa: F401
         import tensorflow as tf
 
         tf.config.list_physical_devices()  # looks for GPUs, loudly
     finally:
-        del os.environ["MUJOCO_GL"]
-        if drawing is not None:
-            os.environ["MUJOCO_GL"] = drawing
         sys.stderr.flush()
         os.dup2(saved, 2)
         os.close(saved)

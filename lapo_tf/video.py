@@ -125,68 +125,79 @@ def _works(backend: str) -> bool:
 
 
 def _run_child(job: Path, steps: int, progress: bool) -> None:
-    """Run `film_job` in a process of its own; it writes a line for every step."""
+    """Run `film_job` in a process of its own; it says "step" for every step and "error …" before it fails."""
     from tqdm.auto import tqdm
 
     backend = choose_gl()
     environment = os.environ | ({"MUJOCO_GL": backend} if backend else {})
     command = [sys.executable, "-c", _CHILD, str(job)]
+    message = ""
     with (
-        tempfile.TemporaryFile("w+") as errors,
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True) as child,
+        subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as child,
         tqdm(total=steps, unit="step", desc="video", disable=not progress, dynamic_ncols=True) as bar,
     ):
         try:
             assert child.stdout is not None
             for line in child.stdout:
                 bar.update(line.startswith("step"))
+                message = line.removeprefix("error ").strip() if line.startswith("error ") else message
             code = child.wait()
         finally:
             child.kill()
-        if code:
-            errors.seek(0)
-            lines = errors.read().strip().splitlines() or [f"exit status {code}"]
-            raise UserError(f"filming failed ({lines[-1][:200]}); try another MUJOCO_GL, or leave --video out")
+    if code:
+        message = message or f"exit status {code} with MUJOCO_GL={backend}"
+        raise UserError(f"filming failed: {message}; try another MUJOCO_GL (egl, osmesa), or leave --video out")
 
 
 def film_job(path: str) -> None:
     """The child process: replay the episodes in a job file, draw them and write the film."""
-    from imageio_ffmpeg import write_frames
-
     from lapo_tf.tasks import get_task
 
-    with np.load(path) as file:
-        values = dict(file)
-    job = json.loads(str(values["job"]))
-    env = get_task(job["task"]).make_env(render_mode="rgb_array")
+    try:
+        with np.load(path) as file:
+            values = dict(file)
+        job = json.loads(str(values["job"]))
+        env = get_task(job["task"]).make_env(render_mode="rgb_array")
+        _film(env, values, job["out"])
+        env.close()
+    except Exception as error:
+        print(f"error {type(error).__name__}: {' '.join(str(error).split())[:200]}", flush=True)
+        raise SystemExit(1) from None
+
+
+def _film(env: Any, values: dict[str, np.ndarray], out: str) -> None:
+    from imageio_ffmpeg import write_frames
+
     seconds = control_seconds(env)
     stride = math.ceil(1.0 / seconds / MAX_FPS)
     fps = 1.0 / seconds / stride
-
-    def frames() -> Iterator[np.ndarray]:
-        for i, (seed, expected) in enumerate(zip(values["seeds"], values["returns"], strict=True)):
-            replay = _Replay(env, int(seed), f"episode {i + 1}/{len(values['seeds'])}")
-            yield replay.picture()
-            for n, action in enumerate(values[f"actions_{i}"], 1):
-                replay.step(action)
-                print("step", flush=True)
-                if n % stride == 0:
-                    yield replay.picture()
-            if not math.isclose(replay.total, expected, abs_tol=1e-6):
-                raise RuntimeError(f"episode {i + 1} replayed to a return of {replay.total}, not {expected}")
-            yield from [replay.picture()] * (1 + round(HOLD_SECONDS * fps))
-
+    options: dict[str, Any] = {"fps": fps, "quality": 8, "macro_block_size": 2}
     film = None
-    for frame in frames():
+    for frame in _pictures(env, values, stride, hold=1 + round(HOLD_SECONDS * fps)):
         if film is None:
-            options: dict[str, Any] = {"fps": fps, "quality": 8, "macro_block_size": 2}
             # The temporary file's name does not tell the format.
-            film = write_frames(job["out"], frame.shape[1::-1], output_params=["-f", "mp4"], **options)
+            film = write_frames(out, frame.shape[1::-1], output_params=["-f", "mp4"], **options)
             film.send(None)
         film.send(np.ascontiguousarray(frame))
     if film is not None:
         film.close()
-    env.close()
+
+
+def _pictures(env: Any, values: dict[str, np.ndarray], stride: int, hold: int) -> Iterator[np.ndarray]:
+    """Every `stride`-th state of the episodes, from the first, and `hold` times the last."""
+    for i, (seed, expected) in enumerate(zip(values["seeds"], values["returns"], strict=True)):
+        replay = _Replay(env, int(seed), f"episode {i + 1}/{len(values['seeds'])}")
+        yield replay.picture()
+        for n, action in enumerate(values[f"actions_{i}"], 1):
+            replay.step(action)
+            print("step", flush=True)
+            if n % stride == 0:
+                yield replay.picture()
+        if not math.isclose(replay.total, expected, abs_tol=1e-6):
+            raise RuntimeError(f"episode {i + 1} replayed to a return of {replay.total}, not {expected}")
+        yield from [replay.picture()] * hold
 
 
 def control_seconds(env: Any) -> float:

@@ -129,6 +129,6 @@ class Agent(keras.Model):
         rows = np.atleast_2d(observations)
         padded = np.zeros((max(1, -(-len(rows) // ACT_ROWS)) * ACT_ROWS, self.spec.obs_dim), np.float32)
         padded[: len(rows)] = rows
-        actions = [self._act(padded[i : i + ACT_ROWS]).numpy() for i in range(0, len(padded), ACT_ROWS)]
-        actions = np.concatenate(actions)[: len(rows)]
+        blocks = [self._act(padded[i : i + ACT_ROWS]).numpy() for i in range(0, len(padded), ACT_ROWS)]
+        actions = np.concatenate(blocks)[: len(rows)]
         return actions if observations.ndim == 2 else actions[0]

@@ -3,7 +3,17 @@
 Entry points are strings, so MuJoCo is loaded only when an environment is made.
 """
 
+import os
+
 from gymnasium.envs.registration import register
+
+if drawing := os.environ.get("MUJOCO_GL"):
+    # `import mujoco` with MUJOCO_GL=osmesa loads Mesa's LLVM, and the process crashes when TensorFlow uses its own; a
+    # value that does not work here fails. gymnasium loads what it draws with by itself, and `lapo_tf.video` elsewhere.
+    os.environ["MUJOCO_GL"] = "disable"
+    import mujoco  # noqa: F401
+
+    os.environ["MUJOCO_GL"] = drawing
 
 COMPLETE_TASKS = ("microwave", "kettle", "light switch", "slide cabinet")
 """Sub-tasks of D4RL's kitchen-complete and kitchen-partial."""

@@ -12,12 +12,13 @@ from lapo_tf.training.metrics import TRAINING
 
 
 class NonFiniteLossError(Exception):
-    """A loss became NaN or infinite at `step`; `metrics` are those of that step."""
+    """A loss became NaN or infinite at `step`, or a weight by then; `metrics` are those of that step."""
 
     def __init__(self, step: int, metrics: dict[str, float]) -> None:
         self.step, self.metrics = step, metrics
         self.bad = {k: v for k, v in metrics.items() if not np.isfinite(v)}
-        super().__init__(f"step {step}: " + ", ".join(f"{k} is {v}" for k, v in self.bad.items()))
+        what = ", ".join(f"{k} is {v}" for k, v in self.bad.items()) or "the weights are (the losses were still finite)"
+        super().__init__(f"not finite at step {step}: {what}")
 
 
 class TrainingLoop(tf.Module):
@@ -47,12 +48,17 @@ class TrainingLoop(tf.Module):
         """Do `steps` updates.
 
         Raises:
-            NonFiniteLossError: at the first step with a non-finite metric; the loop stops there.
+            NonFiniteLossError: at the first step with a non-finite metric, where the loop stops; or a weight is no
+                longer finite at the end.
         """
         finite, last = self._run(tf.constant(steps, tf.int64))
-        if not bool(finite):
+        if not (bool(finite) and self.is_finite()):
             values = dict(zip(TRAINING, last.numpy().tolist(), strict=True))
             raise NonFiniteLossError(int(self.step.numpy()), {k: values[k] for k in self.metric_names})
+
+    def is_finite(self) -> bool:
+        """Whether all weights are finite."""
+        return all(np.isfinite(w.numpy()).all() for w in self.agent.weights)
 
     def pop_metrics(self) -> dict[str, float]:
         """Means of the training metrics since the last call, which starts new sums."""

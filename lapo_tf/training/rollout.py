@@ -54,13 +54,13 @@ class Evaluator:
         returns, lengths = np.zeros(self.episodes), np.zeros(self.episodes, np.int64)
         infos: list[dict[str, Any]] = [{} for _ in range(self.episodes)]
         waiting = iter(range(self.episodes))
-        episode: list[int | None] = [None] * len(self.envs)
+        episode = [-1] * len(self.envs)  # -1 where none is left to run
         observations = np.zeros((len(self.envs), *_shape(self.envs[0].observation_space)), np.float32)
 
         def start(slot: int) -> None:
-            episode[slot] = next(waiting, None)
-            if (number := episode[slot]) is not None:
-                observations[slot] = self.envs[slot].reset(seed=seed + number)[0]
+            episode[slot] = next(waiting, -1)
+            if episode[slot] >= 0:
+                observations[slot] = self.envs[slot].reset(seed=seed + episode[slot])[0]
 
         def step(slot: int, action: np.ndarray) -> bool:
             observation, reward, terminated, truncated, infos[episode[slot]] = self.envs[slot].step(action)
@@ -71,16 +71,16 @@ class Evaluator:
 
         for slot in range(len(self.envs)):
             start(slot)
-        while running := [slot for slot, number in enumerate(episode) if number is not None]:
+        while running := [slot for slot, number in enumerate(episode) if number >= 0]:
             if on_step:
                 for slot in running:
-                    on_step(episode[slot], observations[slot].copy())  # type: ignore[arg-type]
+                    on_step(episode[slot], observations[slot].copy())
             actions = policy(observations)
             done = self._pool.map(step, running, actions[running])
             for slot, finished in zip(running, done, strict=True):
                 if finished:
                     if on_end:
-                        on_end(episode[slot])  # type: ignore[arg-type]
+                        on_end(episode[slot])
                     start(slot)
         return Episodes(returns, lengths, infos)
 

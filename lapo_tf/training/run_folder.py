@@ -100,7 +100,7 @@ class RunFolder:
         if not path.exists():
             return []
         with path.open() as file:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+            return [{k: int(v) if k == "step" else float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
     def write_metrics(self, rows: list[dict[str, float]]) -> None:
         """Replace `metrics.csv`."""
@@ -159,10 +159,10 @@ class Checkpoints:
     def save(self, state: tf.train.Checkpoint, step: int, score: float | None = None) -> Path:
         """Write the state at `step`; `score` is that step's evaluation, if there was one."""
         target = self.folder / f"step-{step:09d}"
-        shutil.rmtree(target, ignore_errors=True)
         with replacing(target) as temporary:
             temporary.mkdir(parents=True)
             state.write(str(temporary / "state"))
+            shutil.rmtree(target, ignore_errors=True)  # only now that there is another
         best = self.folder / "best.json"
         if score is not None and (not best.exists() or score > json.loads(best.read_text())["score"]):
             with replacing(best) as temporary:

@@ -111,21 +111,35 @@ class Trainer:
         self.evaluator = Evaluator(self.task.make_env, config.eval_episodes)
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self.state = tf.train.Checkpoint(loop=self.loop, seconds=self.seconds)
-        self.folder.write_config(config, data.summary.to_dict(), values)
         self.checkpoints = Checkpoints(self.folder.path / "checkpoints")
         if resume:
-            step, note = self.checkpoints.restore(self.state)
-            log(note or f"resuming {self.folder.path} from step {step:,}")
+            log(self._restore())
         self.logger = RunLogger(self.folder, self.step)
+        # Only now: a run that cannot be resumed with these options keeps its own.
+        self.folder.write_config(config, data.summary.to_dict(), values)
         board = keras.callbacks.TensorBoard(str(self.folder.path / "tensorboard"), write_graph=False)
         self.callbacks = keras.callbacks.CallbackList([self.logger, board, *callbacks], model=self.agent)
         self.agent.stop_training = False
         self._interrupted = False
+        self._rate = 0.0  # gradient steps per second
 
     @property
     def step(self) -> int:
         """Gradient steps done."""
         return int(self.loop.step.numpy())
+
+    def _restore(self) -> str:
+        """Load the newest checkpoint; what to tell the user."""
+        path, evaluated = self.folder.path, self.folder.episodes()
+        if evaluated and evaluated["returns"].shape[1] != self.config.eval_episodes:
+            raise UserError(
+                f"{path} is evaluated with {evaluated['returns'].shape[1]} episodes, not {self.config.eval_episodes}: "
+                "resume without --eval-episodes"
+            )
+        if not self.checkpoints.steps():
+            return f"{path} has no checkpoint yet: starting from step 0"
+        step, note = self.checkpoints.restore(self.state)
+        return note or f"resuming {path} from step {step:,}"
 
     def _agent_values(self, data: OfflineDataset) -> dict[str, Any]:
         """What rebuilds the agent. A resumed run keeps its own scaling, and refuses data of other dimensions."""
@@ -148,19 +162,34 @@ class Trainer:
 
         Raises:
             Interrupted: after Ctrl-C, with the state saved.
-            UserError: a loss became non-finite; the last good state was saved.
+            UserError: a loss became non-finite (the last good state was saved), or the disk or the memory is full.
         """
+        try:
+            return self._run()
+        except tf.errors.OpError as error:  # TensorFlow's files: checkpoints and TensorBoard's events
+            if "No space left" in str(error):
+                again = f"python -m lapo_tf.train --resume {self.folder.path}"
+                raise UserError(f"no space left to write to {self.folder.path}: free some and run {again}") from error
+            if isinstance(error, tf.errors.ResourceExhaustedError):
+                raise UserError("out of memory: give a smaller --batch-size or smaller networks") from error
+            raise
+
+    def _run(self) -> Result:
         config, folder = self.config, self.folder
         previous = signal.signal(signal.SIGINT, self._on_interrupt) if _in_main_thread() else None
         self.callbacks.on_train_begin()
         bar = tqdm(total=config.steps, initial=self.step, unit="step", dynamic_ncols=True, desc=config.task)
         try:
+            if self._evaluation_is_due():  # interrupted in the midst of it
+                self._evaluate(bar)
             while self.step < config.steps and not self.agent.stop_training:
                 self._train(min((self.step // config.eval_every + 1) * config.eval_every, config.steps), bar)
                 self._evaluate(bar)
         except KeyboardInterrupt:
             self.checkpoints.save(self.state, self.step)
-            raise Interrupted(f"saved at step {self.step:,}; continue with --resume {folder.path}") from None
+            raise Interrupted(
+                f"saved at step {self.step:,}; continue with: python -m lapo_tf.train --resume {folder.path}"
+            ) from None
         finally:
             bar.close()
             self.callbacks.on_train_end()
@@ -170,6 +199,11 @@ class Trainer:
         last = self.logger.rows[-1]
         score, std = last["eval/normalized_score"], last["eval/normalized_score_std"]
         return Result(folder.path, self.step, float(self.seconds), score, std)
+
+    def _evaluation_is_due(self) -> bool:
+        step, rows = self.step, self.logger.rows
+        boundary = step == self.config.steps or (step > 0 and step % self.config.eval_every == 0)
+        return boundary and (not rows or rows[-1]["step"] != step)
 
     def _on_interrupt(self, *_: object) -> None:
         if self._interrupted:  # a second Ctrl-C does not wait
@@ -204,12 +238,19 @@ class Trainer:
     def _save_last_good(self, before: list[np.ndarray], error: NonFiniteLossError) -> None:
         """Go back to the state before the bad step (every step can be done again, exactly), save it, and stop."""
         self.loop.restore(before)
-        good = error.step - 1
-        if good > self.step:
-            self.loop.run(good - self.step)
+        good, bad = self.step, error.step  # the state after `good` steps is finite, that after `bad` is not
+        guess = bad - 1  # unless a weight overflowed in a step whose own losses were finite
+        while good < bad - 1 or self.step != good:
+            self.loop.restore(before)
+            try:
+                self.loop.run(guess - self.step)
+                good = guess
+            except NonFiniteLossError:
+                bad = guess
+            guess = (good + bad) // 2
         self.checkpoints.save(self.state, good)
         raise UserError(
-            f"a loss is not finite: {error}; saved the state of step {good} in {self.folder.path}; "
+            f"{error}; saved the state of step {good} in {self.folder.path}; "
             "lower the learning rates or look for outliers in the data"
         )
 
@@ -217,7 +258,7 @@ class Trainer:
         """Evaluate, tell the callbacks, save."""
         started, step, config = time.perf_counter(), self.step, self.config
         # Seeds do not overlap between runs' seeds, nor between evaluations.
-        seed = 1_000_003 * (config.seed + 1) + 1_009 * (step // config.eval_every)
+        seed = 1_000_003 * (config.seed + 1) + 1_009 * -(-step // config.eval_every)
         episodes = self.evaluator.run(self.agent.act, seed)
         scores = self.task.normalized(episodes.returns)
         self.seconds.assign_add(time.perf_counter() - started)
