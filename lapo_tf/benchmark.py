@@ -4,16 +4,17 @@ python -m lapo_tf.benchmark --threads 1 2 --json speed.json
 
 One run measures everything in its table. Each row is a process of its own, because TensorFlow fixes its threads once:
 it may use `threads` cores only (`sched_setaffinity`) and sets TensorFlow up as training does (`runtime.configure`). The
-processes start one after the other, so that nothing disturbs imports and compilation, then wait, and the repeats go
-round them in turn, so that a slow minute of the machine falls on all rows alike. Reported are medians over the repeats,
-with the smallest and the largest.
+processes of one number of threads start one after the other, so that nothing disturbs imports and compilation, then
+wait, and the repeats go round them in turn, so that a slow minute of the machine falls on all of them alike. Reported
+are medians over the repeats, with the smallest and the largest. Nothing else should run on the machine meanwhile.
 
 - ms/step: `TrainingLoop.run`, the loop that training uses, on random data that lie on the device.
-- products: the time of the step's matrix products alone, in float32, `lapo_tf.training.products`. The list is read
-  from the graph of `agent.update`; the same products are then run in a loop with nothing else, in the same processes
-  (same cores, same threads) in XLA and in graph mode; the better of the two modes is the yardstick of all rows with
-  as many threads. It is no strict lower bound: products run alone find their operands in the caches at least as
-  often as in the step, but the order and the layouts are each compiler's own.
+- products: the time of the step's matrix products alone, in float32 (`lapo_tf.training.products`). The list is read
+  from the graph of that very loop; the same products, transposed as there, then run in a loop with nothing else, in
+  the same processes (same cores, same threads), by XLA and in graph mode. The better of the modes measured is the
+  yardstick of all rows with as many threads. It is an estimate and no strict bound: alone, all products are
+  independent of each other, so that several cores share them more easily, and their operands are mostly in the
+  caches; layouts are each compiler's own choice, in the step and alone.
 - ratio: ms/step over products. Below 1 is possible for bfloat16 only.
 - import: what `python -m lapo_tf.train` imports, in a fresh interpreter. trace: Python to graph. compile: the first
   call less one step; in graph mode that is TensorFlow's optimisation of the graph.
@@ -32,8 +33,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -122,7 +125,7 @@ def work(job: Job) -> None:
 
     import_s = time.perf_counter() - begun
     runtime.configure(job.mode, job.threads)
-    from lapo_tf.training.products import ProductLoop, update_products
+    from lapo_tf.training.products import Product, ProductLoop, graph_products
 
     loop = build_loop(job)
     trace_s = seconds(lambda: loop._run.get_concrete_function(tf.TensorSpec([], tf.int64)))
@@ -130,20 +133,20 @@ def work(job: Job) -> None:
     loop.run(1)
     step_s = seconds(lambda: loop.run(3)) / 3
     measures: dict[str, Callable[[int], Any]] = {"loop": loop.run}
-    found = []
+    found: list[Product] = []
     if job.with_products:
-        found = update_products(loop.agent, job.batch_size)
+        found = graph_products(loop._run.get_concrete_function(tf.TensorSpec([], tf.int64)).graph)
         measures["products"] = ProductLoop(found, xla=job.mode == "xla", shared_operands=job.device == "cpu").run
         measures["products"](2)
     answer(
         import_s=import_s,
         trace_s=trace_s,
         compile_s=max(first_s - step_s, 0.0),
-        products=[asdict(product) | {"flops": product.flops} for product in found],
+        products=[asdict(p) | {"flops": p.flops, "count": count} for p, count in Counter(found).items()],
     )
     for line in sys.stdin:
         name, steps = line.split()
-        answer(seconds=seconds(lambda name=name, steps=steps: measures[name](int(steps))))
+        answer(seconds=seconds(partial(measures[name], int(steps))))
 
 
 def seconds(action: Callable[[], Any]) -> float:
@@ -161,6 +164,8 @@ def build_loop(job: Job) -> Any:
     from lapo_tf.data.dataset import Episode, Source, from_episodes
     from lapo_tf.training.loop import TrainingLoop, scaling_of
 
+    if job.agent not in AGENTS:
+        raise unknown("agent", job.agent, AGENTS)
     random = np.random.default_rng(0)
 
     def uniform(*shape: int) -> np.ndarray:
@@ -172,8 +177,7 @@ def build_loop(job: Job) -> Any:
     bound = np.ones(job.act_dim, np.float32)
     spec = AgentSpec(job.obs_dim, job.act_dim, scaling_of(data, -bound, bound, None), 0, job.precision)
     make: Any = AGENTS[job.agent]
-    agent = make(make.Config(), spec)
-    return TrainingLoop(agent, data, batch_size=job.batch_size, seed=0, compile=job.mode)
+    return TrainingLoop(make(make.Config(), spec), data, batch_size=job.batch_size, seed=0, compile=job.mode)
 
 
 class Worker:
@@ -202,17 +206,18 @@ class Worker:
         code = self.process.wait()
         self.errors.seek(0)
         last = (self.errors.read().strip().splitlines() or ["no message"])[-1]
-        job = self.job
+        if last.startswith("error: "):  # it was told in one line already
+            raise UserError(last.removeprefix("error: "))
         raise UserError(
-            f"the measurement with {job.mode}, {job.precision}, {job.threads} threads on the {job.device} ended with "
-            f"status {code} ({last[:300]}); leave it out with --modes, --precisions or --threads"
+            f"measuring {self.job.mode} {self.job.precision} on {self.job.threads} threads ended with status {code} "
+            f"({last[:300]}); leave it out with --modes, --precisions or --threads"
         )
 
     def measure(self, what: str, steps: int) -> None:
         """Time one repeat."""
         assert self.process.stdin
-        self.process.stdin.write(f"{what} {steps}\n")
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # read() says what became of the process
+            print(what, steps, file=self.process.stdin, flush=True)
         self.times[what].append(self.read()["seconds"] / steps)
 
     def close(self) -> None:
@@ -225,10 +230,8 @@ class Worker:
 # The command
 
 
-def check(options: BenchmarkCommand, known_agents: Iterable[str], cores: int) -> BenchmarkCommand:
+def check(options: BenchmarkCommand, cores: int) -> BenchmarkCommand:
     """The options with `threads` filled in, or a `UserError`."""
-    if options.agent not in known_agents:
-        raise unknown("agent", options.agent, known_agents)
     for name in ("obs_dim", "act_dim", "batch_size", "transitions", "steps", "repeats"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)} is too small: expected at least 1")
@@ -252,6 +255,17 @@ def plan(options: BenchmarkCommand, device: Literal["cpu", "gpu"], cores: int) -
     ]
 
 
+def find_gpus() -> list[str]:
+    """Names of the GPUs that TensorFlow sees."""
+    from lapo_tf import runtime
+
+    runtime.quiet()
+    import tensorflow as tf
+
+    details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
+    return [gpu.get("device_name", "GPU") for gpu in details]
+
+
 def machine(gpus: list[str]) -> dict[str, Any]:
     """What the numbers depend on."""
     info: dict[str, str] = {}
@@ -272,30 +286,32 @@ def machine(gpus: list[str]) -> dict[str, Any]:
 
 def measure(jobs: list[Job], steps: int, repeats: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Run all jobs: the table's rows, and the list of products."""
-    workers: list[Worker] = []
-    answers: list[dict[str, Any]] = []
-    with contextlib.ExitStack() as stack, tqdm(total=len(jobs) * (1 + repeats), leave=False, unit="run") as bar:
-        for job in jobs:
-            bar.set_description(f"start {job.mode} {job.precision}")
-            workers.append(Worker(job))
-            stack.callback(workers[-1].close)
-            answers.append(workers[-1].read())
-            bar.update()
-        for _ in range(repeats):
-            for worker in workers:
-                bar.set_description(f"{worker.job.mode} {worker.job.precision}, {worker.job.threads} threads")
-                worker.measure("loop", steps)
-                if worker.job.with_products:
-                    worker.measure("products", steps)
-                bar.update()
-    rows = [row(worker, answer, workers) for worker, answer in zip(workers, answers, strict=True)]
-    return rows, next(answer["products"] for answer in answers if answer["products"])
+    rows: list[dict[str, Any]] = []
+    products: list[dict[str, Any]] = []
+    with tqdm(total=len(jobs) * (1 + repeats), leave=False, unit="run") as bar:
+        for threads in dict.fromkeys(job.threads for job in jobs):
+            with contextlib.ExitStack() as stack:
+                workers, answers = [], []
+                for job in (job for job in jobs if job.threads == threads):
+                    bar.set_description(f"{threads} threads: start {job.mode} {job.precision}")
+                    workers.append(stack.enter_context(contextlib.closing(Worker(job))))
+                    answers.append(workers[-1].read())
+                    bar.update()
+                for worker in workers * repeats:
+                    bar.set_description(f"{threads} threads: {worker.job.mode} {worker.job.precision}")
+                    worker.measure("loop", steps)
+                    if worker.job.with_products:
+                        worker.measure("products", steps)
+                    bar.update()
+            rows += [row(worker, answer, workers) for worker, answer in zip(workers, answers, strict=True)]
+            products = next(answer["products"] for answer in answers if answer["products"])
+    return rows, products
 
 
 def row(worker: Worker, answer: dict[str, Any], workers: list[Worker]) -> dict[str, Any]:
     """One row of the table."""
     job, times = worker.job, worker.times["loop"]
-    alone = {w.job.mode: w.times["products"] for w in workers if w.job.threads == job.threads and w.times["products"]}
+    alone = {w.job.mode: w.times["products"] for w in workers if w.job.with_products}
     best = min(alone, key=lambda mode: median(alone[mode]))
     return {
         "device": job.device,
@@ -355,25 +371,17 @@ def main() -> None:
     if sys.argv[1:2] == ["--worker"]:
         work(Job(**json.loads(sys.argv[2])))
         return
-    options = parse(BenchmarkCommand, default=BenchmarkCommand(), description=DESCRIPTION)
-    from lapo_tf import runtime
-
-    runtime.quiet()
-    import tensorflow as tf
-
-    from lapo_tf.agents import AGENTS
-
     cores = len(os.sched_getaffinity(0))
-    options = check(options, AGENTS, cores)
-    found = tf.config.list_physical_devices("GPU") if options.device != "cpu" else []
-    gpus = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in found]
+    options = check(parse(BenchmarkCommand, default=BenchmarkCommand(), description=DESCRIPTION), cores)
+    gpus = find_gpus() if options.device != "cpu" else []
     if options.device == "gpu" and not gpus:
         raise UserError(
             "--device gpu: TensorFlow sees no GPU; install lapo-tf[gpu] and the driver, or use --device cpu"
         )
     rows, products = measure(plan(options, "gpu" if gpus else "cpu", cores), options.steps, options.repeats)
     step = {name: getattr(options, name) for name in Workload.__dataclass_fields__}
-    step |= {"products": len(products), "gflop": sum(product["flops"] for product in products) / 1e9}
+    step |= {"products": sum(p["count"] for p in products)}
+    step |= {"gflop": sum(p["flops"] * p["count"] for p in products) / 1e9}
     results = {
         "machine": machine(gpus),
         "step": step | {"product_list": products},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import re
 import sys
 from collections.abc import Sequence
@@ -40,10 +41,10 @@ def parse(
     except SystemExit as exit:
         if not exit.code:
             raise  # --help
-        # tyro frames its message in a box; keep the words.
-        text = re.sub(r"[^\x20-\x7e]+", " ", errors.getvalue())
-        text = re.sub(r"-{5,}.*", "", text).replace("Parsing error", "")
-        raise UserError(" ".join(text.split()) + " (see --help)") from None
+        # tyro frames its message; below a rule follows what --help says.
+        lines = (line.strip("│| ") for line in errors.getvalue().splitlines()[1:])
+        text = " ".join(itertools.takewhile(lambda line: line.strip("─-"), lines)).removeprefix("Error parsing ")
+        raise UserError(f"{text} (see --help)") from None
     if rest:
         raise unknown("option", rest[0].split("=")[0], options(kind, default))
     return config

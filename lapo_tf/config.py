@@ -14,6 +14,7 @@ import yaml
 from lapo_tf.errors import UserError, unknown
 
 Compile = Literal["xla", "graph", "eager"]
+MAX_SEED = 2**31 - 1
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -90,7 +91,7 @@ def build_config(values: dict[str, Any], base: TrainConfig | None = None) -> Tra
     """
     from lapo_tf.agents import AGENTS  # imports TensorFlow, which --help of other commands need not wait for
 
-    agent = values.get("agent", base.agent if base else "lapo")
+    agent = str(values.get("agent", base.agent if base else "lapo"))
     if agent not in AGENTS:
         raise unknown("agent", str(agent), AGENTS)
     known = [f.name for f in dataclasses.fields(TrainConfig) if f.name != "agent_config"]
@@ -112,8 +113,8 @@ def check_config(config: TrainConfig) -> TrainConfig:
     for name in ("steps", "batch_size", "eval_every", "eval_episodes"):
         if getattr(config, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} {getattr(config, name)} is too small: expected at least 1")
-    if config.seed < 0:
-        raise UserError(f"--seed {config.seed} is negative: expected 0 or more")
+    if not 0 <= config.seed <= MAX_SEED:
+        raise UserError(f"--seed {config.seed} is out of range: expected 0 to {MAX_SEED:,}")
     return config
 
 

@@ -23,6 +23,12 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {kind} '{name}': {hint}known: {', '.join(known)}")
 
 
+def require(ok: bool, name: str, value: object, expected: str) -> None:
+    """A `UserError` about the option `name`, unless `ok`."""
+    if not ok:
+        raise UserError(f"{name} is {value}: expected {expected}")
+
+
 def exit_with(message: str, code: int = 1) -> NoReturn:
     """Print `error: message` on one line of stderr and exit with `code`."""
     print("error: " + " ".join(message.split()), file=sys.stderr)

@@ -58,9 +58,9 @@ class Adam(keras.optimizers.Adam):
     def _all_reduce_sum_gradients(self, grads_and_vars):
         """No sum over replicas: there is one.
 
-        Keras' sum sends all gradients through one IdentityN op, around which TensorFlow's graph optimiser (2.21, graph
-        mode, not XLA) loses the order of reads and assignments: 1 step in 10 to 200 then used a target network's bias
-        from after its update.
+        Keras' sum sends all gradients through one IdentityN op. TensorFlow's graph optimiser (2.21; graph mode, not
+        XLA) drops the control edges that this op makes redundant and then removes the op: reads of V and of the target
+        networks were no longer ordered before those variables' updates, and up to 1 step in 5 came out wrong.
         """
         return grads_and_vars
 

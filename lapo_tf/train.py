@@ -6,13 +6,13 @@ import argparse
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import tyro
 
 from lapo_tf import runtime
 from lapo_tf.config import TrainConfig, build_config, check_config, read_yaml, task_config
-from lapo_tf.errors import UserError, command, exit_with, unknown
+from lapo_tf.errors import UserError, command, exit_with, require, unknown
 
 DESCRIPTION = """Train an agent offline and evaluate it in the simulator.
 
@@ -30,6 +30,11 @@ class TrainCommand(TrainConfig):
     """Continue the run in this folder; flags override its options (a larger --steps extends it)."""
 
 
+class _Early(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see --help)")
+
+
 def parse_config(argv: list[str] | None = None) -> tuple[TrainConfig, bool]:
     """The run's config from the command line, and whether to resume it."""
     from lapo_tf.agents import AGENTS
@@ -38,24 +43,23 @@ def parse_config(argv: list[str] | None = None) -> tuple[TrainConfig, bool]:
     from lapo_tf.training.run_folder import RunFolder
 
     # First what decides the defaults of everything else.
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early = _Early(add_help=False, allow_abbrev=False)
     for name in ("task", "agent", "config", "resume"):
         early.add_argument(f"--{name}")
-    try:
-        first, _ = early.parse_known_args(argv)
-    except SystemExit:
-        raise UserError("--task, --agent, --config and --resume each need a value (see --help)") from None
+    first, _ = early.parse_known_args(argv)
     if first.task == "list":
         raise UserError(f"known tasks: {', '.join(TASKS)}; choose one with --task")
     file = read_yaml(Path(first.config)) if first.config else {}
-    file = file.get("config", file)  # a run's config.yaml will do, too
+    if "config" in file:  # a run's config.yaml will do, too, but not to write into its folder
+        require(isinstance(file["config"], dict), f"'config' in {first.config}", file["config"], "a mapping of options")
+        file = {k: v for k, v in file["config"].items() if k != "run_dir"}
     if first.resume:
         base = RunFolder.open(Path(first.resume)).config()
         base = build_config(file | {"run_dir": first.resume}, base)
         if first.task not in (None, base.task) or first.agent not in (None, base.agent):
             raise UserError(f"{first.resume} is a run of {base.agent} on {base.task}: leave --task and --agent out")
     else:
-        task, agent = first.task or file.get("task", ""), first.agent or file.get("agent", "lapo")
+        task, agent = str(first.task or file.get("task", "")), str(first.agent or file.get("agent", "lapo"))
         if agent not in AGENTS:
             raise unknown("agent", agent, AGENTS)
         if task:

@@ -19,7 +19,6 @@ import tensorflow as tf
 
 from lapo_tf import runtime
 from lapo_tf.agents import AGENTS, Agent
-from lapo_tf.agents.lapo import LAPOConfig
 from lapo_tf.config import TrainConfig
 from lapo_tf.data import Episode, OfflineDataset, Source, from_episodes
 from lapo_tf.distributions import stateless_normal

@@ -17,6 +17,7 @@ import tensorflow_probability as tfp
 
 from lapo_tf.agents.base import Agent, AgentSpec, Batch, Metrics
 from lapo_tf.distributions import TruncatedNormal, stateless_normal, stateless_uniform
+from lapo_tf.errors import require
 from lapo_tf.networks import copy_weights, mlp, polyak_update
 
 tfd = tfp.distributions
@@ -83,6 +84,26 @@ class LAPOConfig:
     """Adam's learning rate for the CVAE."""
     policy_learning_rate: float = 2e-4
     """Adam's learning rate for the latent policy."""
+
+    def __post_init__(self) -> None:
+        """Raises `UserError` for a value that cannot work."""
+
+        def check(name: str, ok: bool, expected: str) -> None:
+            require(ok, f"lapo.{name}", getattr(self, name), expected)
+
+        check("hidden", bool(self.hidden) and min(self.hidden) > 0, "one width or more, each at least 1")
+        check("latent_ratio", self.latent_ratio > 0, "at least 1")
+        for name in ("latent_bound", "temperature", "weight_max"):
+            check(name, getattr(self, name) > 0, "a number above 0")
+        check("latent_scale_min", 0 < self.latent_scale_min <= self.latent_scale_max, "0 < min <= latent_scale_max")
+        for name in ("latent_noise", "latent_noise_clip", "kl_weight"):
+            check(name, getattr(self, name) >= 0, "0 or more")
+        for name in ("expectile", "doubleq_min"):
+            check(name, 0 <= getattr(self, name) <= 1, "0 to 1")
+        check("discount", 0 <= self.discount < 1, "at least 0 and below 1")
+        check("polyak", 0 < self.polyak <= 1, "above 0 and at most 1")
+        for name in ("critic_learning_rate", "vae_learning_rate", "policy_learning_rate"):
+            check(name, 0 < getattr(self, name) < math.inf, "a finite number above 0")
 
 
 class LAPO(Agent):

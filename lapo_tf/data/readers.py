@@ -6,7 +6,11 @@ Readers yield `Episode`s, a block at a time, to `from_episodes`; nothing here pa
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import ssl
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -324,6 +328,7 @@ def _local_or_download(dataset_id: str) -> Path:
         raise _unknown(dataset_id, "make it with `python -m lapo_tf.collect`")
     existed = folder.exists()
     try:
+        _check_connection()
         minari.download_dataset(dataset_id)
     except BaseException as error:
         if not existed:  # an interrupted download must not be taken for a data set
@@ -340,6 +345,21 @@ def _local_or_download(dataset_id: str) -> Path:
     if not data.is_dir():
         raise UserError(f"data set '{dataset_id}': {folder} exists but holds no data; delete it and run again")
     return data
+
+
+def _check_connection() -> None:
+    """Fail at once where Hugging Face, Minari's remote, cannot be reached: its library would go on trying for 24 s."""
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    if not os.environ.get("MINARI_REMOTE", "hf://").startswith("hf://"):
+        return
+    try:
+        urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=10).close()
+    except urllib.error.HTTPError:  # it answers
+        return
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        if not isinstance(reason, ssl.SSLError):  # Hugging Face's library may know other certificates
+            raise ConnectionError(f"no connection to {endpoint}: {reason}") from error
 
 
 def _unknown(dataset_id: str, advice: str) -> UserError:

@@ -62,6 +62,12 @@ class TrainingLoop(tf.Module):
 
     def pop_metrics(self) -> dict[str, float]:
         """Means of the training metrics since the last call, which starts new sums."""
+        if not self.metric_names:  # a resumed run that has not done a step yet
+            before = self.snapshot()
+            try:
+                self.run(1)
+            finally:
+                self.restore(before)
         *sums, count = self.metric_sums.numpy()
         self.metric_sums.assign(tf.zeros_like(self.metric_sums))
         means = dict(zip(TRAINING, (float(s / max(count, 1.0)) for s in sums), strict=True))

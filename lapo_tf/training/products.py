@@ -1,4 +1,4 @@
-"""The matrix products of an agent's update, found in the update itself, and the time they take by themselves.
+"""The matrix products of a training step, found in its graph, and the same products run by themselves.
 
 They are the part of a step that no rearrangement of the program can remove, so their time is what
 `lapo_tf.benchmark` holds the whole step against.
@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-
-from lapo_tf.agents.base import Agent
 
 PRODUCTS = {
     "MatMul": ("transpose_a", "transpose_b"),
@@ -39,15 +37,6 @@ class Product:
         rows, inner = self.left[-2:][:: -1 if self.transpose_left else 1]
         columns = self.right[-2 if self.transpose_right else -1]
         return 2 * math.prod(np.broadcast_shapes(self.left[:-2], self.right[:-2])) * rows * inner * columns
-
-
-def update_products(agent: Agent, batch_size: int) -> list[Product]:
-    """The products of one `agent.update`, in the order of its graph."""
-    widths = {"observations": agent.spec.obs_dim, "actions": agent.spec.act_dim, "rewards": 1}
-    widths |= {"next_observations": agent.spec.obs_dim, "terminals": 1}
-    batch = {name: tf.TensorSpec([batch_size, width], tf.float32) for name, width in widths.items()}
-    update = tf.function(agent.update).get_concrete_function(batch, tf.TensorSpec([2], tf.int64))
-    return graph_products(update.graph)
 
 
 def graph_products(graph: Any) -> list[Product]:

@@ -85,8 +85,15 @@ class RunFolder:
             temporary.write_text(yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120))
 
     def read(self) -> dict[str, Any]:
-        """All of `config.yaml`."""
-        return read_yaml(self.path / "config.yaml")
+        """All of `config.yaml`.
+
+        Raises:
+            UserError: it is damaged, or not a run's.
+        """
+        values = read_yaml(self.path / "config.yaml")
+        if not all(isinstance(values.get(part), dict) for part in ("config", "data", "agent")):
+            raise UserError(f"{self.path / 'config.yaml'} is not a run's: expected config, data and agent in it")
+        return values
 
     def config(self) -> TrainConfig:
         """The run's options."""
@@ -105,7 +112,9 @@ class RunFolder:
     def write_metrics(self, rows: list[dict[str, float]]) -> None:
         """Replace `metrics.csv`."""
         with replacing(self.path / "metrics.csv") as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
+            # Metrics depend on the agent's options, which a resumed run may change.
+            columns = dict.fromkeys(name for row in rows for name in row)
+            writer = csv.DictWriter(file, list(columns), restval="nan")
             writer.writeheader()
             writer.writerows(rows)
 
@@ -185,16 +194,17 @@ class Checkpoints:
         damaged: list[int] = []
         for candidate in reversed(steps):
             try:
-                status = state.read(str(self.folder / f"step-{candidate:09d}" / "state"))
-                status.assert_existing_objects_matched().expect_partial()
-                note = f"checkpoint of step {damaged[0]} is damaged: going on from step {candidate}" if damaged else ""
-                return candidate, note or None
-            except ValueError as error:
+                status = state.read(str(self.folder / f"step-{candidate:09d}" / "state")).expect_partial()
+                status.assert_existing_objects_matched()
+            except Exception as error:  # TensorFlow reports damage as anything from OpError to IndexError
+                if not (isinstance(error, AssertionError) or (isinstance(error, ValueError) and "hape" in str(error))):
+                    damaged.append(candidate)
+                    continue
                 raise UserError(
-                    f"the checkpoint of step {candidate} in {self.folder} is of networks with other dimensions "
+                    f"the checkpoint of step {candidate} in {self.folder} is of other networks "
                     f"({str(error).splitlines()[0][:120]}): resume with the options it was made with"
                 ) from error
-            except (tf.errors.OpError, AssertionError, OSError):
-                damaged.append(candidate)
+            note = f"checkpoint of step {damaged[0]} is damaged: going on from step {candidate}" if damaged else None
+            return candidate, note
         found = f"checkpoints of steps {damaged} are damaged" if damaged else "no checkpoint"
         raise UserError(f"{self.folder}: {found}, nothing to load; start the run again")
