@@ -41,13 +41,23 @@ def parse(
     except SystemExit as exit:
         if not exit.code:
             raise  # --help
-        # tyro frames its message; below a rule follows what --help says.
-        lines = (line.strip("│| ") for line in errors.getvalue().splitlines()[1:])
-        text = " ".join(itertools.takewhile(lambda line: line.strip("─-"), lines)).removeprefix("Error parsing ")
-        raise UserError(f"{text} (see --help)") from None
+        raise UserError(f"{_message(errors.getvalue())} (see --help)") from None
     if rest:
         raise unknown("option", rest[0].split("=")[0], options(kind, default))
     return config
+
+
+def _message(printed: str) -> str:
+    """What tyro says is wrong, out of its box: between the title and the next rule."""
+    lines = [line.strip("│ ") for line in printed.splitlines()]
+    parts = [
+        " ".join(group) for rule, group in itertools.groupby(lines, lambda line: set(line) <= set("─-")) if not rule
+    ]
+    if printed.startswith("╭"):  # the title is in the frame
+        parts[0] = re.sub(r"^╭─.*?─+╮ ", "", parts[0])
+    else:
+        parts = parts[1:]
+    return parts[0].removeprefix("Error parsing ")
 
 
 def options(kind: type, default: Any) -> list[str]:

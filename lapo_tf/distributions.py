@@ -18,8 +18,6 @@ import math
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-tfd = tfp.distributions
-
 # From here on (in standard deviations beyond a bound) the tail formulas are used; both agree to 1e-12 around it.
 _TAIL = 5.0
 _NEWTON_STEPS = 4
@@ -142,7 +140,7 @@ def stateless_normal(shape: tf.Tensor | tuple[int, ...], seed: tf.Tensor) -> tf.
     return math.sqrt(2.0) * tf.math.erfinv(2.0 * stateless_uniform(shape, seed) - 1.0)
 
 
-class TruncatedNormal(tfd.TruncatedNormal):
+class TruncatedNormal(tfp.distributions.TruncatedNormal):
     """`tfp.distributions.TruncatedNormal` with correct reparameterised samples and quantiles.
 
     Log-densities, moments and the rest are TFP's. One seed gives one sample: in eager mode, in a graph and under XLA.

@@ -120,7 +120,8 @@ def test_unknown_names(fails):
 
 def test_values_that_do_not_fit(fails):
     task = ["--task", "probe"]
-    fails([*task, "--steps", "many"], "--steps", "many")
+    fails([*task, "--steps", "many"], "error: --steps: invalid literal for int() with base 10: 'many' (see --help)")
+    fails([*task, "--steps"], "Missing value for argument '--steps'. Expected 1 values. (see --help)")
     fails([*task, "--steps", "0"], "--steps 0 is too small: expected at least 1")
     fails([*task, "--eval-every", "-5"], "--eval-every -5 is too small")
     fails([*task, "--batch-size", "0"], "--batch-size 0")

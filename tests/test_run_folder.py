@@ -18,6 +18,7 @@ import pytest
 import tensorflow as tf
 import yaml
 
+from lapo_tf import runtime, train
 from lapo_tf.agents import Scaling
 from lapo_tf.errors import UserError
 from lapo_tf.training.metrics import METRICS
@@ -348,7 +349,7 @@ def test_killed_before_the_first_checkpoint(run, tmp_path):
     assert probe.fingerprint(resumed) == probe.fingerprint(run.trainer)
 
 
-def test_ctrl_c_in_the_command(tmp_path):
+def test_ctrl_c_in_the_command(tmp_path, monkeypatch, capsys):
     """The real command: SIGINT saves, prints how to go on, exits with 130; what it prints works."""
     command = [sys.executable, "-m", "lapo_tf.train"]
     small = ["--lapo.hidden", "8", "--lapo.latent-policy", "tanh", "--compile", "graph", "--batch-size", "8"]
@@ -375,9 +376,12 @@ def test_ctrl_c_in_the_command(tmp_path):
     resume = line.split("continue with: ")[1].split()
     assert resume == ["python", "-m", "lapo_tf.train", "--resume", "run"]
     steps = (step // 20 + 1) * 20
-    again = [*command, *resume[3:], "--steps", str(steps)]
-    done = subprocess.run(again, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert f"resuming run from step {step:,}" in done.stdout
-    assert f"after {steps:,} steps" in done.stdout.splitlines()[-1]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    monkeypatch.setattr(runtime, "configure", lambda *_: None)  # it is for a whole process
+    monkeypatch.setattr(sys, "argv", ["train", *resume[3:], "--steps", str(steps)])
+    train.main()
+    out = capsys.readouterr().out
+    assert f"resuming run from step {step:,}" in out
+    assert f"after {steps:,} steps" in out.splitlines()[-1]
     assert [row["step"] for row in RunFolder(tmp_path / "run").metrics()] == list(range(20, steps + 1, 20))

@@ -5,6 +5,6 @@ from __future__ import annotations
 from lapo_tf.agents.base import Agent, AgentSpec, Scaling
 from lapo_tf.agents.lapo import LAPO
 
-AGENTS: dict[str, type[Agent]] = {"lapo": LAPO}
+AGENTS = {"lapo": LAPO}
 
 __all__ = ["AGENTS", "LAPO", "Agent", "AgentSpec", "Scaling"]

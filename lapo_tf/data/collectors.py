@@ -255,7 +255,7 @@ def _episode(observations: np.ndarray, actions: np.ndarray, rewards: np.ndarray,
     """An episode of T steps with T + 1 observations [T + 1, obs]; it ends by termination or else by truncation."""
     last = np.arange(len(actions)) == len(actions) - 1
     flags = {"terminations": last & terminated, "truncations": last & (not terminated)}
-    return EpisodeBuffer(observations=observations, actions=actions, rewards=rewards, **flags)  # type: ignore[arg-type]
+    return EpisodeBuffer(observations=observations, actions=actions, rewards=rewards, **flags)
 
 
 def _check(dataset_id: str, steps: int, force: bool) -> None:
@@ -292,7 +292,7 @@ def _write(
         try:
             create_dataset_from_buffers(
                 dataset_id,
-                episodes,  # type: ignore[arg-type]  (typed as a list, but read once, one by one)
+                episodes,  # typed as a list by Minari, but read once, one by one
                 env=env,
                 observation_space=gym.spaces.Box(-np.inf, np.inf, space.shape, dtype.type),
                 algorithm_name=algorithm,

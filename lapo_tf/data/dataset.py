@@ -229,7 +229,8 @@ def from_episodes(
         warnings=tuple(warnings),
     )
     dataset = OfflineDataset(observations, actions, rewards, terminals, index, spans_, summary)
-    for array in (observations, actions, rewards, terminals, index, spans_):
+    arrays: tuple[np.ndarray, ...] = (observations, actions, rewards, terminals, index, spans_)
+    for array in arrays:
         array.setflags(write=False)
     return dataset
 

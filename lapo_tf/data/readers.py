@@ -123,7 +123,7 @@ def _read_open_hdf5(
     names = [key for key in (*_REQUIRED, "timeouts", "next_observations") if key in file]
     names += [f"infos/{key}" for key in infos]
     if absent := [name for name in names if name not in file]:
-        known = ", ".join(file["infos"]) if isinstance(file.get("infos"), h5py.Group) else "none"  # type: ignore[arg-type]
+        known = ", ".join(file["infos"]) if isinstance(file.get("infos"), h5py.Group) else "none"
         raise UserError(f"{path.name}: no {', '.join(absent)}; recorded infos: {known}; use a file that has them")
     columns: dict[str, Any] = {name: file[name] for name in names}
 
