@@ -135,5 +135,5 @@ def test_command_collects_and_says_how_to_train() -> None:
     command = [sys.executable, "-m", "lapo_tf.collect", "maze2d-umaze", "--steps", "500"]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     assert ran.stdout.startswith("lapo/maze2d-umaze-v0: 500 steps in ")
-    assert "python -m lapo_tf.train maze2d-umaze" in ran.stdout
+    assert "python -m lapo_tf.train --task maze2d-umaze" in ran.stdout
     assert minari.load_dataset("lapo/maze2d-umaze-v0").total_steps == 500

@@ -195,11 +195,19 @@ def test_early_stopping(tmp_path):
     stop = keras.callbacks.EarlyStopping(monitor="eval/normalized_score", mode="max", patience=2)
     options = probe.config(tmp_path / "run", steps=1000, eval_every=10)
     trainer = Trainer(options, dataset=probe.dataset(), callbacks=[stop], log=probe.quiet)
-    scores = iter([1.0, 2.0, 3.0, 2.9, 2.8, 9.0])
+    scores, seeds = iter([1.0, 2.0, 3.0, 2.9, 2.8, 9.0]), []
     run = trainer.evaluator.run
-    trainer.evaluator.run = lambda *a: (e := run(*a), e.returns.fill(next(scores)))[0]  # type: ignore[method-assign]
+
+    def evaluate(policy, seed):
+        seeds.append(seed)
+        episodes = run(policy, seed)
+        episodes.returns.fill(next(scores))
+        return episodes
+
+    trainer.evaluator.run = evaluate  # type: ignore[method-assign]
     assert trainer.run().steps == 50
     assert trainer.checkpoints.best() == 30
+    assert min(np.diff(seeds)) >= options.eval_episodes  # no two evaluations share an episode
     resumed = Trainer(
         probe.config(tmp_path / "run", steps=60, eval_every=10), dataset=probe.dataset(), resume=True, log=probe.quiet
     )
@@ -320,20 +328,25 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path, state):
 # Ctrl-C ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_second_ctrl_c_during_an_evaluation_does_not_skip_it(run, tmp_path):
+@pytest.mark.parametrize("moment", ["the last steps before it", "the evaluation itself"])
+def test_ctrl_c_never_skips_an_evaluation(run, tmp_path, moment):
     trainer = Trainer(probe.config(tmp_path / "run", steps=100), dataset=run.data, log=probe.quiet)
-    evaluate = trainer.evaluator.run
+    if moment == "the last steps before it":
+        probe.interrupt_after(trainer, 60)
+    else:  # which is waited for, unless Ctrl-C comes twice
+        evaluate = trainer.evaluator.run
 
-    def impatient(policy, seed):
-        if trainer.step == 60:
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(1)
-        return evaluate(policy, seed)
+        def impatient(policy, seed):
+            if trainer.step == 60:
+                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(1)
+            return evaluate(policy, seed)
 
-    trainer.evaluator.run = impatient  # type: ignore[method-assign]
+        trainer.evaluator.run = impatient  # type: ignore[method-assign]
     with pytest.raises(Interrupted, match="saved at step 60"):
         trainer.run()
+    assert [row["step"] for row in RunFolder(tmp_path / "run").metrics()] == [20, 40]
     resumed = Trainer(probe.config(tmp_path / "run", steps=100), dataset=run.data, resume=True, log=probe.quiet)
     resumed.run()
     assert probe.fingerprint(resumed) == probe.fingerprint(run.trainer)
