@@ -15,7 +15,7 @@ are medians over the repeats, with the smallest and the largest. Nothing else sh
   yardstick of all rows with as many threads. It is an estimate and no strict bound: alone, all products are
   independent of each other, so that several cores share them more easily, and their operands are mostly in the
   caches; layouts are each compiler's own choice, in the step and alone.
-- ratio: ms/step over products. Below 1 is possible for bfloat16 only.
+- ratio: ms/step over products. Only bfloat16 should come below 1.
 - import: what `python -m lapo_tf.train` imports, in a fresh interpreter. trace: Python to graph. compile: the first
   call less one step; in graph mode that is TensorFlow's optimisation of the graph.
 
