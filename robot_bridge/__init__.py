@@ -1,0 +1,1 @@
+"""Run a learned policy on a robot, over rosbridge. Never imports TensorFlow or `lapo_tf`."""
