@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -132,13 +133,8 @@ def test_the_last_line(run):
 
 
 def test_nothing_temporary_stays(run):
-    assert sorted(p.name for p in (run.path / "run").iterdir()) == [
-        "checkpoints",
-        "config.yaml",
-        "episodes.npz",
-        "metrics.csv",
-        "tensorboard",
-    ]
+    names = {p.name for p in (run.path / "run").iterdir()}
+    assert names == {"checkpoints", "config.yaml", "episodes.npz", "metrics.csv", "tensorboard"}
     assert not list((run.path / "run" / "checkpoints").glob(".*"))
 
 
@@ -362,39 +358,49 @@ def test_killed_before_the_first_checkpoint(run, tmp_path):
     assert probe.fingerprint(resumed) == probe.fingerprint(run.trainer)
 
 
-def test_ctrl_c_in_the_command(tmp_path, monkeypatch, capsys):
-    """The real command: SIGINT saves, prints how to go on, exits with 130; what it prints works."""
-    command = [sys.executable, "-m", "lapo_tf.train"]
-    small = ["--lapo.hidden", "8", "--lapo.latent-policy", "tanh", "--compile", "graph", "--batch-size", "8"]
-    options = ["--task", "toy-navigation", "--run-dir", "run", "--eval-every", "20", "--eval-episodes", "2", *small]
-    environment = os.environ | {"MINARI_DATASETS_PATH": str(tmp_path / "minari")}
-    process = subprocess.Popen(
-        [*command, *options, "--steps", "1000000"],
-        cwd=tmp_path,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "run" / "metrics.csv").exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
+@pytest.fixture(scope="module", autouse=True)
+def interrupted(tmp_path_factory):
+    """Folder, exit status and stderr of a real command that gets SIGINT after its first evaluation.
+
+    Started before the module's other tests, so as to use a second core.
+    """
+    path = tmp_path_factory.mktemp("interrupted")
+    command = [sys.executable, "-m", "lapo_tf.train", "--task", "toy-navigation", "--run-dir", "run"]
+    command += ["--steps", "1000000", "--eval-every", "5", "--eval-episodes", "2", "--batch-size", "8"]
+    command += ["--lapo.hidden", "8", "--lapo.latent-policy", "tanh", "--compile", "eager"]
+    environment = os.environ | {"MINARI_DATASETS_PATH": str(path / "minari")}
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, cwd=path, env=environment, text=True, **pipes)
+
+    def interrupt() -> tuple[Path, int, str]:
+        while not (path / "run" / "metrics.csv").exists() and process.poll() is None:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
+        return path, process.returncode, err
+
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(interrupt)
+        process.kill()
+
+
+def test_ctrl_c_in_the_command(interrupted, monkeypatch, capsys):
+    """SIGINT saves, prints how to go on, exits with 130; and what it prints works."""
+    path, code, err = interrupted.result(timeout=120)
+    assert code == 130, err
     assert "Traceback" not in err
     (line,) = [line for line in err.splitlines() if "saved at step" in line]
     step = int(line.split("saved at step ")[1].split(";")[0].replace(",", ""))
     assert step > 0
     resume = line.split("continue with: ")[1].split()
     assert resume == ["python", "-m", "lapo_tf.train", "--resume", "run"]
-    steps = (step // 20 + 1) * 20
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    steps = (step // 5 + 1) * 5
+    monkeypatch.chdir(path)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(path / "minari"))
     monkeypatch.setattr(runtime, "configure", lambda *_: None)  # it is for a whole process
     monkeypatch.setattr(sys, "argv", ["train", *resume[3:], "--steps", str(steps)])
     train.main()
     out = capsys.readouterr().out
     assert f"resuming run from step {step:,}" in out
     assert f"after {steps:,} steps" in out.splitlines()[-1]
-    assert [row["step"] for row in RunFolder(tmp_path / "run").metrics()] == list(range(20, steps + 1, 20))
+    assert [row["step"] for row in RunFolder(path / "run").metrics()] == list(range(5, steps + 1, 5))
