@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
-from lapo_tf.data import Episode, OfflineDataset, Source, check_spaces, from_episodes, load_dataset
+from lapo_tf.data import Episode, OfflineDataset, Source, check_spaces, from_episodes, load_dataset, open_recording
 from lapo_tf.data.layouts import KITCHEN, KITCHEN_MIXED
 from lapo_tf.errors import UserError
 
@@ -277,18 +277,18 @@ def test_file_without_any_end_is_read_with_a_warning(tmp_path):
     assert "one episode" in dataset.summary.warnings[0]
 
 
-def test_transform_relabels_with_recorded_infos(tmp_path):
+def test_recorded_infos_are_read_with_their_steps(tmp_path):
     arrays = flat_steps(6)
     arrays["terminals"][[2, 5]] = True
     arrays["infos/speed"] = np.arange(6.0)
-    path = write(tmp_path / "a.hdf5", arrays)
-
-    def relabel(e: Episode) -> Episode:
-        return Episode(e.observations, e.actions, 2 * e.infos["speed"], e.terminated)
-
-    dataset = load_dataset(path, transform=relabel, infos=["speed"])
-    assert dataset.transitions()["rewards"].tolist() == [0, 2, 4, 6, 8, 10]
-    fails(lambda: load_dataset(path, infos=["height"]), "infos/height", "recorded infos: speed")
+    arrays["infos/deep/position"] = np.arange(12.0).reshape(6, 2)
+    arrays["infos/seed"] = np.arange(3)  # not per step
+    with open_recording(write(tmp_path / "a.hdf5", arrays), infos=True) as recording:
+        first, second = recording.episodes
+    assert (recording.steps, recording.count) == (6, 2)
+    assert set(first.infos) == {"speed", "deep/position"}
+    assert second.infos["speed"].tolist() == [3, 4, 5]
+    assert second.infos["deep/position"].tolist() == [[6, 7], [8, 9], [10, 11]]
 
 
 def test_unusable_files(tmp_path):

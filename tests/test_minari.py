@@ -13,7 +13,7 @@ import yaml
 from minari.data_collector import EpisodeBuffer
 from test_data import BOX, assert_transitions, fails, measured
 
-from lapo_tf.data import Episode, load_dataset, readers
+from lapo_tf.data import load_dataset, open_recording, readers
 from lapo_tf.data.layouts import flatten
 
 
@@ -63,13 +63,9 @@ def test_minari_equals_a_plain_loop():
     assert (summary.provenance, summary.minari_version, summary.sha256) == ("collected", minari.__version__, None)
     assert (summary.episodes, summary.terminated_episodes, summary.dropped) == (12, 4, 0)
 
-    relabelled = load_dataset(
-        "lapo/walk-v0",
-        transform=lambda e: Episode(e.observations, e.actions, e.infos["speed"][:-1], e.terminated),
-        infos=["speed"],
-    )
-    assert relabelled.transitions()["rewards"].tolist() == [float(t) for n in lengths for t in range(n)]
-    fails(lambda: load_dataset("lapo/walk-v0", infos=["height"]), "no infos/height")
+    with open_recording("lapo/walk-v0", infos=True) as recording:
+        speeds = [episode.infos["speed"].tolist() for episode in recording.episodes]
+    assert speeds == [[float(t) for t in range(n + 1)] for n in lengths]
 
 
 def test_minari_kitchen_becomes_d4rls_observation():

@@ -1,16 +1,16 @@
 """Offline data: recorded episodes -> aligned transitions."""
 
 from lapo_tf.data.dataset import DatasetSummary, Episode, OfflineDataset, Source, check_spaces, from_episodes
-from lapo_tf.data.readers import load_dataset, read_hdf5, read_minari
+from lapo_tf.data.readers import Recording, load_dataset, open_recording
 
 __all__ = [
     "DatasetSummary",
     "Episode",
     "OfflineDataset",
+    "Recording",
     "Source",
     "check_spaces",
     "from_episodes",
     "load_dataset",
-    "read_hdf5",
-    "read_minari",
+    "open_recording",
 ]

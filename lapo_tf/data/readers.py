@@ -1,6 +1,7 @@
 """Read recorded data: D4RL HDF5 files and Minari data sets.
 
-Readers yield `Episode`s, a block at a time, to `from_episodes`; nothing here pairs observations with their successors.
+Readers yield `Episode`s, a block at a time: `load_dataset` gives them to `from_episodes`, other commands stream them.
+Nothing here pairs observations with their successors.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import shutil
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -30,8 +32,6 @@ from lapo_tf.data.dataset import Episode, OfflineDataset, Provenance, Source, ch
 from lapo_tf.data.layouts import Layout, entries, flatten, layout_of
 from lapo_tf.errors import UserError
 
-Transform = Callable[[Episode], Episode]
-
 # D4RL's published kitchen files.
 OFFICIAL_SHA256 = {
     "cd797c38cd52dfbe3f960cef73935cc724847abd189e47a703a7a2315ed60a81",  # complete: mini_kitchen_…
@@ -45,6 +45,27 @@ _REQUIRED = ("observations", "actions", "rewards", "terminals")
 _BLOCK = 1 << 16  # rows read at a time: large enough to be fast, small beside the data set
 
 
+@dataclass(frozen=True)
+class Recording:
+    """A recorded data set, open to be read once, an episode after the other.
+
+    Attributes:
+        source: what it is.
+        episodes: its episodes, in order; a few megabytes at a time are in memory.
+        steps: number of steps of all episodes together, before alignment.
+        count: number of episodes; of a D4RL file that jumps, the number before it is cut there.
+        metadata: of a Minari data set, else empty.
+        warnings: complete when the episodes are consumed.
+    """
+
+    source: Source
+    episodes: Iterator[Episode]
+    steps: int
+    count: int
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
 def load_dataset(
     spec: str | Path,
     *,
@@ -52,8 +73,6 @@ def load_dataset(
     action_space: Space | int | None = None,
     layout: Layout | None = None,
     max_episode_steps: int | None = None,
-    transform: Transform | None = None,
-    infos: Sequence[str] = (),
 ) -> OfflineDataset:
     """Load a data set and check it against the environment's spaces.
 
@@ -62,45 +81,71 @@ def load_dataset(
         observation_space, action_space: of the environment, or just their dimensions; `None` skips the check.
         layout: how dictionary observations of a Minari data set are flattened (see `lapo_tf.data.layouts`).
         max_episode_steps: where a D4RL file without `timeouts` cuts its episodes.
-        transform: applied to every episode before it is aligned, for example to relabel rewards.
-        infos: names of recorded infos that the transform needs.
 
     Raises:
         UserError: whatever is wrong with the data, in one line.
     """
-    path = Path(spec).expanduser()
-    if path.suffix.lower() in (".hdf5", ".h5") or path.is_file():
-        dataset = read_hdf5(path, max_episode_steps=max_episode_steps, transform=transform, infos=infos)
-    else:
-        dataset = read_minari(str(spec), layout=layout, transform=transform, infos=infos)
+    with open_recording(spec, layout=layout, max_episode_steps=max_episode_steps) as recording:
+        dataset = from_episodes(
+            recording.episodes,
+            recording.source,
+            capacity=recording.steps + recording.count,
+            warnings=recording.warnings,
+        )
     return check_spaces(dataset, observation_space, action_space)
 
 
-def read_hdf5(
-    path: str | Path,
+@contextmanager
+def open_recording(
+    spec: str | Path,
     *,
+    layout: Layout | None = None,
     max_episode_steps: int | None = None,
-    transform: Transform | None = None,
-    infos: Sequence[str] = (),
-) -> OfflineDataset:
-    """Read a file in D4RL's layout: `observations` [S, obs], `actions` [S, act], `rewards` [S], `terminals` [S], and
-    optionally `timeouts` [S], `next_observations` [S, obs] and `infos/…`.
+    infos: bool = False,
+) -> Iterator[Recording]:
+    """Open a D4RL file or a Minari data set (downloaded on first use), to read it episode by episode.
 
-    An episode ends with a terminal, a timeout, or the file's last step (a truncation unless it is terminal). Without
-    `timeouts`, `max_episode_steps` cuts longer runs. Where `next_observations` disagree with the following row inside
-    an episode, the recording jumped: the episode is cut there, as a truncation with a known next observation.
+    **D4RL's layout**: `observations` [S, obs], `actions` [S, act], `rewards` [S], `terminals` [S], and optionally
+    `timeouts` [S], `next_observations` [S, obs] and `infos/…`. An episode ends with a terminal, a timeout, or the
+    file's last step (a truncation unless it is terminal). Without `timeouts`, `max_episode_steps` cuts longer runs.
+    Where `next_observations` disagree with the following row inside an episode, the recording jumped: the episode is
+    cut there, as a truncation with a known next observation.
+
+    **Minari**: HDF5 storage is read through h5py's low-level interface: Minari's own iterator decodes every entry of
+    every episode and takes three times as long on many short episodes.
+
+    Args:
+        spec, layout, max_episode_steps: see `load_dataset`; without `layout`, that of a published data set is known.
+        infos: read all recorded infos that hold numbers per step, too.
 
     Raises:
-        UserError: no such file, not HDF5, damaged, another layout, wrong shapes, or unusable contents.
+        UserError: unknown, absent, damaged or unsupported data, no network, dictionary observations without a layout.
     """
-    path = Path(path).expanduser()
+    path = Path(spec).expanduser()
+    if path.suffix.lower() in (".hdf5", ".h5") or path.is_file():
+        with _open_file(path) as file:
+            yield _hdf5_recording(file, path, max_episode_steps, infos)
+    else:
+        with _open_minari(str(spec), layout, infos) as recording:
+            yield recording
+
+
+@contextmanager
+def _open_file(path: Path) -> Iterator[h5py.File]:
     if not path.is_file():
         near = get_close_matches(path.name, [p.name for p in path.parent.glob("*.h*5")], n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
         raise UserError(f"data file '{path}' does not exist: {hint}give the path of a D4RL .hdf5 file")
+    with _readable_file(path):
+        file = h5py.File(path)
+    with file:
+        yield file
+
+
+@contextmanager
+def _readable_file(path: Path) -> Iterator[None]:
     try:
-        with h5py.File(path) as file:
-            return _read_open_hdf5(file, path, max_episode_steps, transform, infos)
+        yield
     except OSError as error:  # h5py's error for everything it cannot read
         raise UserError(
             f"data file '{path}' cannot be read as HDF5 ({_first_line(error)}): "
@@ -108,49 +153,24 @@ def read_hdf5(
         ) from error
 
 
-def _read_open_hdf5(
-    file: h5py.File, path: Path, max_episode_steps: int | None, transform: Transform | None, infos: Sequence[str]
-) -> OfflineDataset:
-    missing = [key for key in _REQUIRED if not isinstance(file.get(key), h5py.Dataset)]
-    if missing:
-        found = ", ".join(list(file)[:8]) or "nothing"
-        advice = "give a file in D4RL's layout"
-        if "episode_0" in file:
-            advice = "this looks like a Minari data set: give its id"
-        raise UserError(
-            f"{path.name}: no {', '.join(missing)}; found {found}; expected {', '.join(_REQUIRED)}: {advice}"
-        )
-    names = [key for key in (*_REQUIRED, "timeouts", "next_observations") if key in file]
-    names += [f"infos/{key}" for key in infos]
-    if absent := [name for name in names if name not in file]:
-        known = ", ".join(file["infos"]) if isinstance(file.get("infos"), h5py.Group) else "none"
-        raise UserError(f"{path.name}: no {', '.join(absent)}; recorded infos: {known}; use a file that has them")
-    columns: dict[str, Any] = {name: file[name] for name in names}
-
-    shapes = {name: column.shape for name, column in columns.items()}
-    steps = int(np.prod(shapes["rewards"]))
-    flat = ("rewards", "terminals", "timeouts")  # [S], or [S, 1] as some tools write it
-    if any(shapes[n] not in ((steps,), (steps, 1)) if n in flat else shapes[n][:1] != (steps,) for n in names) or any(
-        len(shapes[n]) != 2 for n in names if "observations" in n or n == "actions"
-    ):
-        found = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
-        raise UserError(
-            f"{path.name}: {found}; expected observations and actions [S, size], the rest [S], all of one length S: "
-            "write the file again"
-        )
-    if not steps:
-        raise UserError(f"{path.name}: no steps, expected at least one; check how the file was written")
-
-    warnings: list[str] = []
-    terminals = _flags(columns["terminals"], path)
-    timeouts = _flags(columns["timeouts"], path) if "timeouts" in columns else None
-    ends = _ends(terminals, timeouts, max_episode_steps)
-    if timeouts is None and "next_observations" not in columns and steps > 1 and not ends[:-1].any():
-        warnings.append("no terminals and no timeouts: read as one episode; set max_episode_steps to cut it")
+def _hdf5_recording(file: h5py.File, path: Path, max_episode_steps: int | None, infos: bool) -> Recording:
+    with _readable_file(path):
+        columns = _columns(file, path, infos)
+        steps = len(columns["rewards"])
+        warnings: list[str] = []
+        terminals = _flags(columns["terminals"], path)
+        timeouts = _flags(columns["timeouts"], path) if "timeouts" in columns else None
+        ends = _ends(terminals, timeouts, max_episode_steps)
+        if timeouts is None and "next_observations" not in columns and steps > 1 and not ends[:-1].any():
+            warnings.append("no terminals and no timeouts: read as one episode; set max_episode_steps to cut it")
+        digest = _sha256(path)
+    source = Source(path.name, "official" if digest in OFFICIAL_SHA256 else "own", sha256=digest)
+    extra = [name for name in columns if name.startswith("infos/")]
 
     def episodes() -> Iterator[Episode]:
         for first, last in _blocks(ends):
-            rows = {name: column[first:last] for name, column in columns.items()}
+            with _readable_file(path):
+                rows = {name: column[first:last] for name, column in columns.items()}
             cuts = ends[first:last]
             after = rows.get("next_observations")
             if after is not None:
@@ -170,13 +190,52 @@ def _read_open_hdf5(
                     rows["actions"][a:b],
                     rows["rewards"][a:b].reshape(-1),
                     bool(terminals[first + b - 1]),
-                    {key: rows[f"infos/{key}"][a:b] for key in infos},
+                    {name.removeprefix("infos/"): rows[name][a:b] for name in extra},
                 )
 
-    digest = _sha256(path)
-    source = Source(path.name, "official" if digest in OFFICIAL_SHA256 else "own", sha256=digest)
-    capacity = steps + int(ends.sum())
-    return from_episodes(_transformed(episodes(), transform), source, capacity=capacity, warnings=warnings)
+    return Recording(source, episodes(), steps, int(ends.sum()), warnings=warnings)
+
+
+def _columns(file: h5py.File, path: Path, infos: bool) -> dict[str, h5py.Dataset]:
+    """The arrays of a file in D4RL's layout, with shapes checked."""
+    missing = [key for key in _REQUIRED if not isinstance(file.get(key), h5py.Dataset)]
+    if missing:
+        found = ", ".join(list(file)[:8]) or "nothing"
+        advice = "give a file in D4RL's layout"
+        if "episode_0" in file:
+            advice = "this looks like a Minari data set: give its id"
+        raise UserError(
+            f"{path.name}: no {', '.join(missing)}; found {found}; expected {', '.join(_REQUIRED)}: {advice}"
+        )
+    columns = {key: file[key] for key in (*_REQUIRED, "timeouts", "next_observations") if key in file}
+    shapes = {name: column.shape for name, column in columns.items()}
+    steps = int(np.prod(shapes["rewards"]))
+    flat = ("rewards", "terminals", "timeouts")  # [S], or [S, 1] as some tools write it
+    if any(shapes[n] not in ((steps,), (steps, 1)) if n in flat else shapes[n][:1] != (steps,) for n in shapes) or any(
+        len(shapes[n]) != 2 for n in shapes if "observations" in n or n == "actions"
+    ):
+        found = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+        raise UserError(
+            f"{path.name}: {found}; expected observations and actions [S, size], the rest [S], all of one length S: "
+            "write the file again"
+        )
+    if not steps:
+        raise UserError(f"{path.name}: no steps, expected at least one; check how the file was written")
+    if infos and isinstance(file.get("infos"), h5py.Group):
+        columns |= {f"infos/{name}": file["infos"][name] for name in _numbers(file["infos"], (steps,))}
+    return columns
+
+
+def _numbers(group: h5py.Group, lengths: Container[int]) -> list[str]:
+    """Paths of the arrays below a group that hold numbers and have one of the lengths."""
+    names: list[str] = []
+
+    def visit(name: str, node: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(node, h5py.Dataset) and node.shape and node.dtype.kind in "biuf" and node.shape[0] in lengths:
+            names.append(name)
+
+    group.visititems(visit)
+    return names
 
 
 def _flags(column: Any, path: Path) -> NDArray[np.bool_]:
@@ -220,24 +279,8 @@ def _jumps(observations: np.ndarray, after: np.ndarray) -> NDArray[np.bool_]:
     return np.asarray(apart.any(axis=1), np.bool_)
 
 
-def read_minari(
-    dataset_id: str,
-    *,
-    layout: Layout | None = None,
-    transform: Transform | None = None,
-    infos: Sequence[str] = (),
-) -> OfflineDataset:
-    """Read a Minari data set, downloading it on first use.
-
-    Reads Minari's HDF5 storage through h5py's low-level interface: Minari's own iterator decodes every entry of every
-    episode and takes three times as long on many short episodes.
-
-    Args:
-        layout: how dictionary observations are flattened; `None` takes the one known for a published data set.
-
-    Raises:
-        UserError: unknown id, no network, damaged or unsupported storage, dictionary observations without a layout.
-    """
+@contextmanager
+def _open_minari(dataset_id: str, layout: Layout | None, infos: bool) -> Iterator[Recording]:
     data = _local_or_download(dataset_id)
     with _readable(dataset_id, data):
         metadata = MinariStorage.read_raw_metadata(data)
@@ -245,8 +288,7 @@ def read_minari(
             raise UserError(
                 f"{dataset_id}: stored as {metadata['data_format']}, expected hdf5: create it with data_format='hdf5'"
             )
-        count = int(metadata["total_episodes"])
-        capacity = int(metadata["total_steps"]) + count
+        count, steps = int(metadata["total_episodes"]), int(metadata["total_steps"])
         source = Source(dataset_id, provenance_of(dataset_id), minari_version=str(metadata["minari_version"]))
         file = h5py.File(data / "main_data.hdf5")
     with file:
@@ -254,8 +296,7 @@ def read_minari(
         cache = file.id.get_mdc_config()
         cache.set_initial_size, cache.initial_size, cache.min_size, cache.max_size = True, 1 << 20, 1 << 20, 4 << 20
         file.id.set_mdc_config(cache)
-        episodes = _minari_episodes(file, dataset_id, data, count, layout, infos)
-        return from_episodes(_transformed(episodes, transform), source, capacity=capacity)
+        yield Recording(source, _minari_episodes(file, dataset_id, data, count, layout, infos), steps, count, metadata)
 
 
 def provenance_of(dataset_id: str) -> Provenance:
@@ -266,7 +307,7 @@ def provenance_of(dataset_id: str) -> Provenance:
 
 
 def _minari_episodes(
-    file: h5py.File, dataset_id: str, data: Path, count: int, layout: Layout | None, infos: Sequence[str]
+    file: h5py.File, dataset_id: str, data: Path, count: int, layout: Layout | None, infos: bool
 ) -> Iterator[Episode]:
     first = file.get("episode_0/observations")
     if not isinstance(first, h5py.Group):
@@ -276,10 +317,11 @@ def _minari_episodes(
             f"{dataset_id}: observations are a dictionary of {', '.join(first)}; expected a flat array or a layout: "
             "give `layout`, a list of entries such as 'observation[0:9]'"
         )
-    wanted = [f"observations/{key}" for key in entries(layout or ())] + [f"infos/{key}" for key in infos]
+    wanted = [f"observations/{key}" for key in entries(layout or ())]
     if count and (absent := [key for key in wanted if f"episode_0/{key}" not in file]):
         raise UserError(f"{dataset_id}: no {', '.join(absent)}; use a data set that has them, or another layout")
 
+    names: list[str] = []  # of infos, as in the first episode
     for number in range(count):
         with _readable(dataset_id, data):
             episode = f"episode_{number}"
@@ -291,7 +333,9 @@ def _minari_episodes(
             actions = _read(file, f"{episode}/actions", np.float32)
             rewards = _read(file, f"{episode}/rewards", np.float32)
             terminations = _read(file, f"{episode}/terminations", np.bool_)
-            extra = {key: _read(file, f"{episode}/infos/{key}", np.float64) for key in infos}
+            if infos and number == 0 and f"{episode}/infos" in file:
+                names = _numbers(file[f"{episode}/infos"], (len(rewards), len(rewards) + 1))
+            extra = {name: _read(file, f"{episode}/infos/{name}", np.float64) for name in names}
         yield Episode(observations, actions, rewards, terminations, extra)
 
 
@@ -366,10 +410,6 @@ def _unknown(dataset_id: str, advice: str) -> UserError:
     near = get_close_matches(dataset_id, minari.list_local_datasets(), n=1, cutoff=0.4)
     hint = f"did you mean '{near[0]}'? " if near else ""
     return UserError(f"unknown data set '{dataset_id}': {hint}{advice}")
-
-
-def _transformed(episodes: Iterator[Episode], transform: Transform | None) -> Iterator[Episode]:
-    return episodes if transform is None else map(transform, episodes)
 
 
 def _first_line(error: BaseException) -> str:
