@@ -68,7 +68,7 @@ class ArgumentParser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
 
-    def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def, override]
+    def parse_args(self, args=None, namespace=None):
         options, rest = self.parse_known_args(args, namespace)
         if rest:
             known = [name for action in self._actions for name in action.option_strings if name.startswith("--")]

@@ -1,8 +1,8 @@
-"""Connections to ROS: the `Transport` protocol."""
+"""Connections to ROS: the `Transport` protocol, and `RosbridgeTransport`."""
 
+from robot_bridge.counters import Counters
 from robot_bridge.transport.base import (
     Closable,
-    Counters,
     Done,
     GoalHandle,
     GoalStatus,
@@ -12,6 +12,7 @@ from robot_bridge.transport.base import (
     Transport,
     TransportError,
 )
+from robot_bridge.transport.rosbridge import RosbridgeTransport
 
 __all__ = [
     "Closable",
@@ -22,6 +23,7 @@ __all__ = [
     "Message",
     "Respond",
     "Result",
+    "RosbridgeTransport",
     "Transport",
     "TransportError",
 ]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
+from robot_bridge.counters import Counters
 from robot_bridge.errors import UserError
 
 Message: TypeAlias = dict[str, Any]
@@ -32,43 +32,6 @@ class GoalStatus:
 
 class TransportError(UserError):
     """No connection: wrong address, nobody listening, refused, not started."""
-
-
-class Counters:
-    """Named counts of what a transport dropped and lived through; every thread may read and add.
-
-    Attributes of the names used, so that they can be looked up in one place:
-        dropped.*       publishes that were not sent, and why: see `RosbridgeTransport.publish`
-        received.*      incoming messages that were not delivered, and why
-        late_answers    answers to calls and goals that had timed out, been lost or never been made
-        callback_errors callbacks that raised
-        slow_callbacks  callbacks that held the I/O thread for more than 20 ms
-        reconnects      connections that came back after a loss
-        lost.*          connections lost, and why
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts: dict[str, int] = {}
-
-    def add(self, name: str, n: int = 1) -> int:
-        """Add `n` to the count `name`; returns the new count."""
-        with self._lock:
-            count = self._counts[name] = self._counts.get(name, 0) + n
-        return count
-
-    def __getitem__(self, name: str) -> int:
-        """The count `name`, or the sum of all counts under it: `counters["dropped"]`."""
-        with self._lock:
-            return sum(n for key, n in self._counts.items() if key == name or key.startswith(name + "."))
-
-    def snapshot(self) -> dict[str, int]:
-        """All counts that are not zero, by name."""
-        with self._lock:
-            return dict(sorted(self._counts.items()))
-
-    def __repr__(self) -> str:
-        return f"Counters({self.snapshot()})"
 
 
 class Closable(Protocol):
@@ -128,6 +91,16 @@ class Transport(Protocol):
     """
 
     counters: Counters
+    """What was dropped and lived through:
+
+    dropped.*       publishes, feedback and answers that were not sent, and why
+    received.*      incoming messages that were not delivered, and why
+    late_answers    answers to calls and goals that had timed out, been lost or never been made
+    callback_errors callbacks that raised
+    slow_callbacks  callbacks that held the I/O thread for more than 20 ms
+    lost.*          connections lost, and why
+    reconnects      connections that came back
+    """
 
     @property
     def connected(self) -> bool:
@@ -188,7 +161,8 @@ class Transport(Protocol):
 
     def call_service(self, name: str, type: str, request: Message, done: Done, timeout: float) -> None:
         """Call a service; `done(values, None)` or `done(None, error)` exactly once, at the latest after `timeout`
-        seconds. Without connection it fails at once; a lost connection fails all calls under way.
+        seconds. Without connection it fails at once (before `start` even in the caller's thread); a lost connection
+        fails all calls under way.
 
         Raises:
             TypeError, ValueError: as `publish`.
@@ -237,10 +211,8 @@ class Transport(Protocol):
     def topics_and_types(self, done: Callable[[dict[str, str] | None, str | None], None], timeout: float = 3.0) -> None:
         """All topics of the graph: `done({name: type}, None)`, or `done(None, error)`. Asks rosapi."""
 
-    def services_and_types(
-        self, done: Callable[[dict[str, str] | None, str | None], None], timeout: float = 3.0
-    ) -> None:
-        """All services of the graph, likewise. Types that rosapi does not know are ''."""
+    def services(self, done: Callable[[list[str] | None, str | None], None], timeout: float = 3.0) -> None:
+        """The names of all services of the graph, likewise."""
 
     def action_servers(self, done: Callable[[list[str] | None, str | None], None], timeout: float = 3.0) -> None:
-        """The names of all action servers of the graph."""
+        """The names of all actions that are offered, likewise."""

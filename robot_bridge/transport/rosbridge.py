@@ -1,0 +1,501 @@
+"""`RosbridgeTransport`: ROS over rosbridge, with roslibpy."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from roslibpy.comm.comm_asyncio import AsyncioEventLoopManager
+
+from robot_bridge.counters import Counters
+from robot_bridge.errors import require
+from robot_bridge.transport.base import (
+    Closable,
+    Done,
+    GoalHandle,
+    Message,
+    Respond,
+    Result,
+    TransportError,
+)
+from robot_bridge.transport.encoding import encode
+from robot_bridge.transport.link import PING_INTERVAL, WRITE_BUFFER, Link
+from robot_bridge.transport.requests import Clients, Servers
+
+LOGGER = logging.getLogger(__name__)
+
+SLOW_CALLBACK = 0.02  # s
+MAX_HANDOVER = 1000  # messages on their way to the I/O thread
+
+
+class RosbridgeTransport:
+    """A `Transport` over rosbridge v2, with roslibpy's connections. It never delivers anything old:
+
+    * `publish` writes a message only while connected and while the peer is known to have read something that was sent
+      less than `max_age` ago, which pings every 50 ms ask. A message that reaches the I/O thread later than `max_age`,
+      or finds more than 64 KiB waiting for the socket, is dropped too. Service calls and goals fail under the same
+      conditions. So when the peer freezes, at most `max_age` worth of messages is on the way.
+    * A peer that has not answered a ping for 1.2 s is given up, and so is the connection if this side's I/O thread
+      stood still for a second: it is reset, buffers and all, and opened anew.
+    * After a reconnect everything is advertised and subscribed again before anything else is sent.
+    * Of what arrives, at most the latest `queue_length` messages wait for a callback.
+
+    What cannot be helped: messages that a frozen peer already has in its own buffers it may process when it wakes up.
+    A receiver that must not act on them looks at their stamps. And a pong says that the server's network side is alive,
+    not that the graph behind it is.
+
+    Topics use one websocket, services and actions another: a rosbridge_server with default parameters processes nothing
+    more of a connection while a service call or a goal of it is under way.
+
+    Args:
+        url: ws://host:9090, or wss://; with a token as `?token=…` where the server wants one.
+        max_age: s, see above; must exceed the round trip by 0.05 s, or nothing is ever sent.
+
+    Counters (`dropped.*` are messages not sent):
+        dropped.disconnected, .unacknowledged (no recent pong), .late (reached the I/O thread late), .backlog (socket or
+        hand-over full), .answer (responses, feedback and results without a connection to go to),
+        received.overrun, .malformed, .unexpected; late_answers; callback_errors; slow_callbacks; reconnects;
+        lost.dropped, .frozen, .stalled, .partner (the other websocket went); refused (errors that the server reported).
+    """
+
+    def __init__(self, url: str, *, max_age: float = 0.2) -> None:
+        require(max_age > 2 * PING_INTERVAL, "max_age", max_age, f"more than {2 * PING_INTERVAL} s")
+        self.url = url
+        self.counters = Counters()
+        self._max_age = max_age
+        self._lock = threading.RLock()  # guards the registries below, for the threads of users
+        self._advertised: dict[str, _Advertised] = {}
+        self._topics: dict[str, _Topic] = {}
+        self._listeners: list[Callable[[bool], None]] = []
+        self._complained: set[str] = set()
+        self._manager: AsyncioEventLoopManager | None = None
+        self._streams: Link | None = None
+        self._requests: Link | None = None
+        self._connected = threading.Event()
+        self._was_connected = False
+        self._handover: deque[tuple[float, bytes]] = deque()
+        self._prefix = uuid.uuid4().hex[:12]  # rosbridge_server keeps all clients' goal ids in one table
+        self._ids = itertools.count(1)
+        self._clients = Clients(self)
+        self._servers = Servers(self)
+
+    # Connection -------------------------------------------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        return self._connected.is_set()
+
+    def start(self, timeout: float | None = 5.0) -> None:
+        with self._lock:
+            if self._manager is not None:
+                raise TransportError("the transport was started already")
+            manager = AsyncioEventLoopManager()
+            manager.run()
+            try:
+                options: dict[str, Any] = {"opened": self._opened, "closed": self._closed}
+                self._streams = Link(self.url, manager, self.counters, received=self._receive_stream, **options)
+                self._requests = Link(self.url, manager, self.counters, received=self._receive_request, **options)
+            except TransportError:
+                manager.terminate()
+                raise
+            self._manager, self._was_connected = manager, False
+            links = (self._streams, self._requests)
+        for link in links:
+            link.start()
+        if timeout is not None and not self._connected.wait(timeout):
+            problem = next((link.problem for link in links if link.problem), "nobody answers there")
+            self.close()
+            where = self.url.split("?")[0]
+            raise TransportError(
+                f"no connection to {where} within {timeout:g} s: {problem}; is a rosbridge running there?"
+            )
+
+    def close(self) -> None:
+        manager = self._manager
+        if manager is None:
+            return
+        if self._on_io_thread():
+            raise TransportError("close() was called by a callback: it would wait for itself")
+        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+            asyncio.run_coroutine_threadsafe(self._shut_down(), manager.loop).result(timeout=5)
+        manager.terminate()
+        with self._lock:
+            self._manager = self._streams = self._requests = None
+
+    async def _shut_down(self) -> None:
+        self._set_connected(False, "the transport was closed")
+        await asyncio.gather(*(link.stop() for link in (self._streams, self._requests) if link))
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def on_connection(self, callback: Callable[[bool], None]) -> Closable:
+        with self._lock:
+            self._listeners.append(callback)
+        return _Closing(lambda: self._listeners.remove(callback))
+
+    def _on_io_thread(self) -> bool:
+        try:
+            return self._manager is not None and asyncio.get_running_loop() is self._manager.loop
+        except RuntimeError:
+            return False
+
+    def _opened(self, link: Link) -> None:
+        with self._lock:
+            operations = self._declarations() if link is self._streams else self._servers.declarations()
+            for operation in operations:
+                link.send(encode(operation))
+        if self._streams and self._requests and self._streams.open and self._requests.open:
+            self._set_connected(True)
+
+    def _closed(self, link: Link, reason: str) -> None:
+        self._set_connected(False, f"the connection was lost ({reason})")
+        for other in (self._streams, self._requests):  # so that the server, too, sees all that was under way end
+            if other and other is not link:
+                other.cut("partner")
+
+    def _set_connected(self, connected: bool, reason: str = "") -> None:
+        if connected == self._connected.is_set():
+            return
+        if connected:
+            if self._was_connected:
+                self.counters.add("reconnects")
+            self._was_connected = True
+            self._connected.set()
+        else:
+            self._connected.clear()
+            while self._handover:
+                self._handover.popleft()
+                self.counters.add("dropped.disconnected")
+            self._clients.fail(reason)
+            self._servers.fail()
+        with self._lock:
+            listeners = list(self._listeners)
+        for listener in listeners:
+            self.guard("on_connection", listener, connected)
+
+    # Used by everything that talks ------------------------------------------------------------------------------------
+
+    def obstacle(self, link: Link | None) -> str | None:
+        """Why nothing can be sent on `link` now, as the name of a counter, or None."""
+        if link is None or not self.connected:
+            return "disconnected"
+        return "unacknowledged" if link.age > self._max_age else None
+
+    def on_loop(self, function: Callable[..., None], *args: Any) -> bool:
+        """Have the I/O thread call a function; False if there is none."""
+        manager = self._manager
+        if manager is None:
+            return False
+        try:
+            manager.loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:  # closed meanwhile
+            return False
+        return True
+
+    def declare(self, operation: Message, *, request: bool = False) -> None:
+        """Tell the server of an advertisement or the like, if connected; else `_opened` will."""
+
+        def send() -> None:
+            link = self._requests if request else self._streams
+            if link and link.open:
+                link.send(encode(operation))
+
+        self.on_loop(send)
+
+    def send_request(self, text: bytes) -> bool:
+        """Write an operation on the websocket of services and actions. On the I/O thread."""
+        if self._requests is None or not self.connected:
+            return False
+        self._requests.send(text)
+        return True
+
+    def request_obstacle(self) -> str | None:
+        """`obstacle` of the websocket of services and actions."""
+        return self.obstacle(self._requests)
+
+    def call_later(self, seconds: float, function: Callable[..., None], *args: Any) -> asyncio.TimerHandle:
+        """A timer of the I/O thread, on it."""
+        return asyncio.get_running_loop().call_later(seconds, function, *args)
+
+    def new_id(self, op: str, name: str) -> str:
+        """An id that no other client uses."""
+        return f"{op}:{name}:{self._prefix}:{next(self._ids)}"
+
+    def guard(self, what: str, callback: Callable[..., None], *args: Any) -> bool:
+        """Call a user's callback; what it raises, and that it was slow, is told once per kind. Whether it returned."""
+        begin = time.perf_counter()
+        try:
+            callback(*args)
+            return True
+        except Exception:
+            self.counters.add("callback_errors")
+            self.complain(f"the callback of {what} raised; told once only", exc_info=True)
+            return False
+        finally:
+            took = time.perf_counter() - begin
+            if took > SLOW_CALLBACK:
+                self.counters.add("slow_callbacks")
+                self.complain(f"the callback of {what} held the I/O thread for more than {1000 * SLOW_CALLBACK:g} ms")
+
+    def complain(self, text: str, *, exc_info: bool = False) -> None:
+        """Log a warning, once."""
+        if text not in self._complained and len(self._complained) < 1000:
+            self._complained.add(text)
+            LOGGER.warning(text, exc_info=exc_info)
+
+    # Topics -----------------------------------------------------------------------------------------------------------
+
+    def _declarations(self) -> list[Message]:
+        return [a.operation(name) for name, a in self._advertised.items()] + [
+            topic.operation() for topic in self._topics.values()
+        ]
+
+    def advertise(self, topic: str, type: str) -> Closable:
+        with self._lock:
+            advertised = self._advertised.setdefault(topic, _Advertised(type))
+            if advertised.type != type:
+                raise ValueError(f"{topic} is advertised with the type {advertised.type} already, not {type}")
+            advertised.users += 1
+            self.declare(advertised.operation(topic))
+        return _Closing(lambda: self._unadvertise(topic, advertised))
+
+    def _unadvertise(self, topic: str, advertised: _Advertised) -> None:
+        with self._lock:
+            advertised.users -= 1
+            if not advertised.users and self._advertised.get(topic) is advertised:
+                del self._advertised[topic]
+                self.declare({"op": "unadvertise", "id": f"advertise:{topic}", "topic": topic})
+
+    def publish(self, topic: str, message: Message) -> bool:
+        if topic not in self._advertised:
+            raise ValueError(f"{topic} is not advertised: call advertise() first")
+        text = encode({"op": "publish", "topic": topic, "msg": message})
+        obstacle = self.obstacle(self._streams)
+        if obstacle is None and len(self._handover) >= MAX_HANDOVER:
+            obstacle = "backlog"
+        if obstacle is None:
+            self._handover.append((time.monotonic(), text))
+            if self.on_loop(self._write):
+                return True
+            obstacle = "disconnected"
+        self.counters.add(f"dropped.{obstacle}")
+        return False
+
+    def _write(self) -> None:
+        if not self._handover or self._streams is None:
+            return  # dropped with the connection
+        since, text = self._handover.popleft()
+        obstacle = self.obstacle(self._streams)
+        if obstacle is None and time.monotonic() - since > self._max_age:
+            obstacle = "late"
+        if obstacle is None and self._streams.backlog > WRITE_BUFFER:
+            obstacle = "backlog"
+        if obstacle is None:
+            self._streams.send(text)
+        else:
+            self.counters.add(f"dropped.{obstacle}")
+
+    def subscribe(
+        self,
+        topic: str,
+        type: str,
+        callback: Callable[[Message], None],
+        *,
+        queue_length: int = 1,
+        throttle_ms: int = 0,
+    ) -> Closable:
+        if queue_length < 1 or throttle_ms < 0:
+            raise ValueError(f"queue_length {queue_length}, throttle_ms {throttle_ms}: expected at least 1 and 0")
+        with self._lock:
+            subscribed = self._topics.setdefault(topic, _Topic(topic, type))
+            if subscribed.type != type:
+                raise ValueError(f"{topic} is subscribed with the type {subscribed.type} already, not {type}")
+            subscription = _Subscription(callback, queue_length, throttle_ms)
+            subscribed.subscriptions = (*subscribed.subscriptions, subscription)
+            self.declare(subscribed.operation())
+        return _Closing(lambda: self._unsubscribe(subscribed, subscription))
+
+    def _unsubscribe(self, topic: _Topic, subscription: _Subscription) -> None:
+        with self._lock:
+            subscription.closed = True
+            topic.subscriptions = tuple(s for s in topic.subscriptions if s is not subscription)
+            if topic.subscriptions:
+                self.declare(topic.operation())
+            elif self._topics.get(topic.name) is topic:
+                del self._topics[topic.name]
+                self.declare({"op": "unsubscribe", "id": f"subscribe:{topic.name}", "topic": topic.name})
+
+    def _receive_stream(self, message: Message) -> None:
+        if message.get("op") != "publish":
+            self._receive_other(message)
+            return
+        name, values = message.get("topic"), message.get("msg")
+        if not isinstance(name, str) or not isinstance(values, dict):
+            self.counters.add("received.malformed")
+            return
+        topic = self._topics.get(name)
+        if topic is None:
+            self.counters.add("received.unexpected")
+            return
+        for subscription in topic.subscriptions:
+            # Delivered only after everything that has arrived was read: so a slow callback sees the latest.
+            if len(subscription.waiting) == subscription.waiting.maxlen:
+                self.counters.add("received.overrun")
+            subscription.waiting.append(values)
+            if not subscription.scheduled:
+                subscription.scheduled = True
+                asyncio.get_running_loop().call_soon(self._deliver, name, subscription)
+
+    def _deliver(self, name: str, subscription: _Subscription) -> None:
+        message = subscription.waiting.popleft()
+        if subscription.waiting:
+            asyncio.get_running_loop().call_soon(self._deliver, name, subscription)
+        else:
+            subscription.scheduled = False
+        if not subscription.closed:
+            self.guard(f"the subscription of {name}", subscription.callback, message)
+
+    def _receive_other(self, message: Message) -> None:
+        if message.get("op") == "status":
+            self.counters.add("refused")
+            self.complain(f"the server says: {message.get('msg')!s:.300}")
+        else:
+            self.counters.add("received.unexpected")
+
+    def _receive_request(self, message: Message) -> None:
+        if not (self._clients.receive(message) or self._servers.receive(message)):
+            self._receive_other(message)
+
+    # Services and actions ---------------------------------------------------------------------------------------------
+
+    def call_service(self, name: str, type: str, request: Message, done: Done, timeout: float) -> None:
+        self._clients.call_service(name, type, request, done, timeout)
+
+    def advertise_service(self, name: str, type: str, handler: Callable[[Message, Respond], None]) -> Closable:
+        return _Closing(self._servers.offer("service", name, type, handler))
+
+    def send_goal(
+        self,
+        action: str,
+        type: str,
+        goal: Message,
+        *,
+        feedback: Callable[[Message], None] | None = None,
+        result: Result,
+        timeout: float | None = None,
+        accept_timeout: float | None = None,
+    ) -> str:
+        return self._clients.send_goal(action, type, goal, feedback, result, timeout, accept_timeout)
+
+    def cancel_goal(self, action: str, goal_id: str, timeout: float = 5.0) -> bool:
+        return self._clients.cancel_goal(action, goal_id, timeout)
+
+    def advertise_action(self, action: str, type: str, handler: Callable[[Message, GoalHandle], None]) -> Closable:
+        return _Closing(self._servers.offer("action", action, type, handler))
+
+    # rosapi -----------------------------------------------------------------------------------------------------------
+
+    def topics_and_types(self, done: Callable[[dict[str, str] | None, str | None], None], timeout: float = 3.0) -> None:
+        def pairs(values: Message) -> dict[str, str]:
+            return dict(zip(_strings(values, "topics"), _strings(values, "types"), strict=True))
+
+        self._rosapi("topics", "Topics", pairs, done, timeout)
+
+    def services(self, done: Callable[[list[str] | None, str | None], None], timeout: float = 3.0) -> None:
+        self._rosapi("services", "Services", lambda values: list(_strings(values, "services")), done, timeout)
+
+    def action_servers(self, done: Callable[[list[str] | None, str | None], None], timeout: float = 3.0) -> None:
+        names = lambda values: list(_strings(values, "action_servers"))  # noqa: E731
+        self._rosapi("action_servers", "GetActionServers", names, done, timeout)
+
+    def _rosapi(
+        self,
+        name: str,
+        type: str,
+        read: Callable[[Message], Any],
+        done: Callable[[Any, str | None], None],
+        timeout: float,
+    ) -> None:
+        def answered(values: Message | None, error: str | None) -> None:
+            if values is None:
+                done(None, error)
+                return
+            try:
+                answer = read(values)
+            except ValueError as problem:
+                done(None, f"/rosapi/{name} answered {problem}")
+                return
+            done(answer, None)
+
+        self.call_service(f"/rosapi/{name}", f"rosapi_msgs/srv/{type}", {}, answered, timeout)
+
+
+def _strings(values: Message, name: str) -> Sequence[str]:
+    strings = values.get(name)
+    if not isinstance(strings, list) or not all(isinstance(s, str) for s in strings):
+        raise ValueError(f"without a list '{name}'")
+    return strings
+
+
+class _Closing:
+    """Undoes something, once."""
+
+    def __init__(self, undo: Callable[[], None]) -> None:
+        self._undo: Callable[[], None] | None = undo
+
+    def close(self) -> None:
+        undo, self._undo = self._undo, None
+        if undo:
+            undo()
+
+
+@dataclass
+class _Advertised:
+    type: str
+    users: int = 0
+
+    def operation(self, topic: str) -> Message:
+        # A queue of one: rosbridge_server's publishers are transient local, and late subscribers get what is queued.
+        head: Message = {"op": "advertise", "id": f"advertise:{topic}", "topic": topic, "type": self.type}
+        return head | {"latch": False, "queue_size": 1}
+
+
+class _Subscription:
+    """Of one user."""
+
+    def __init__(self, callback: Callable[[Message], None], queue_length: int, throttle_ms: int) -> None:
+        self.callback = callback
+        self.throttle_ms = throttle_ms
+        self.waiting: deque[Message] = deque(maxlen=queue_length)
+        self.scheduled = False
+        self.closed = False
+
+
+@dataclass
+class _Topic:
+    """All subscriptions of a topic; the server knows of one."""
+
+    name: str
+    type: str
+    subscriptions: tuple[_Subscription, ...] = field(default=())
+
+    def operation(self) -> Message:
+        return {
+            "op": "subscribe",
+            "id": f"subscribe:{self.name}",
+            "topic": self.name,
+            "type": self.type,
+            "throttle_rate": min(s.throttle_ms for s in self.subscriptions),
+            "queue_length": max(s.waiting.maxlen or 1 for s in self.subscriptions),
+        }
