@@ -179,7 +179,7 @@ def from_episodes(
     bad: dict[str, list[int]] = {}  # array -> [values not finite, step of the file, episode, step of the episode]
 
     for number, episode in enumerate(episodes):
-        obs, act, rew, term = _arrays(episode, f"{source.id}: episode {number}")
+        obs, act, rew, term = as_arrays(episode, f"{source.id}: episode {number}")
         length = len(rew)
         for name, array in (("observations", obs), ("actions", act), ("rewards", rew)):
             finite = np.isfinite(array)
@@ -293,7 +293,7 @@ def _rows_used(dataset: OfflineDataset) -> NDArray[np.bool_]:
     return used
 
 
-def _arrays(episode: Episode, where: str) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
+def as_arrays(episode: Episode, where: str) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
     """Observations [T or T + 1, obs], actions [T, act], rewards [T] in float32 and terminal flags [T]."""
     obs, act, rew = (np.asarray(a, np.float32) for a in (episode.observations, episode.actions, episode.rewards))
     term = np.asarray(episode.terminated, bool)
