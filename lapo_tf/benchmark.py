@@ -175,9 +175,12 @@ def build_loop(job: Job) -> Any:
     episode = Episode(uniform(n + 1, job.obs_dim), uniform(n, job.act_dim), uniform(n), terminated=False)
     data = from_episodes([episode], Source("random"))
     bound = np.ones(job.act_dim, np.float32)
-    spec = AgentSpec(job.obs_dim, job.act_dim, scaling_of(data, -bound, bound, None), 0, job.precision)
     make: Any = AGENTS[job.agent]
-    return TrainingLoop(make(make.Config(), spec), data, batch_size=job.batch_size, seed=0, compile=job.mode)
+    config = make.Config().for_run(1_000_000)
+    spec = AgentSpec(
+        job.obs_dim, job.act_dim, scaling_of(data, -bound, bound, config, make.action_units), 0, job.precision
+    )
+    return TrainingLoop(make(config, spec), data, batch_size=job.batch_size, seed=0, compile=job.mode)
 
 
 class Worker:

@@ -32,8 +32,8 @@ class TrainConfig:
     """Gradient steps to train in all (the paper's number by default)."""
     seed: int = 0
     """Fixes initial weights, batches, noise and evaluation episodes."""
-    batch_size: int = 512
-    """Transitions in a batch."""
+    batch_size: int | None = None
+    """Transitions in a batch; default: the algorithm's published size, e.g. 512 for LAPO."""
     eval_every: int = 5_000
     """Steps from one evaluation (and checkpoint) to the next."""
     eval_episodes: int = 10
@@ -50,6 +50,13 @@ class TrainConfig:
     def folder(self) -> Path:
         """The run folder: `run_dir`, or its default."""
         return self.run_dir or Path("runs") / self.task / self.agent / f"seed{self.seed}"
+
+    def resolved(self) -> TrainConfig:
+        """This config with the values filled in that depend on the algorithm and the length of the run."""
+        from lapo_tf.agents import AGENTS
+
+        batch_size = AGENTS[self.agent].batch_size if self.batch_size is None else self.batch_size
+        return dataclasses.replace(self, batch_size=batch_size, agent_config=self.agent_config.for_run(self.steps))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, the algorithm's under its own name."""
@@ -111,7 +118,7 @@ def build_config(values: dict[str, Any], base: TrainConfig | None = None) -> Tra
 def check_config(config: TrainConfig) -> TrainConfig:
     """The config itself, or a `UserError` for a number out of range."""
     for name in ("steps", "batch_size", "eval_every", "eval_episodes"):
-        if getattr(config, name) < 1:
+        if getattr(config, name) is not None and getattr(config, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} {getattr(config, name)} is too small: expected at least 1")
     if not 0 <= config.seed <= MAX_SEED:
         raise UserError(f"--seed {config.seed} is out of range: expected 0 to {MAX_SEED:,}")

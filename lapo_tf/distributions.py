@@ -140,6 +140,28 @@ def stateless_normal(shape: tf.Tensor | tuple[int, ...], seed: tf.Tensor) -> tf.
     return math.sqrt(2.0) * tf.math.erfinv(2.0 * stateless_uniform(shape, seed) - 1.0)
 
 
+def observation_normal(observations: tf.Tensor, count: int) -> tf.Tensor:
+    """Standard normal numbers [B, count] that depend on the bits of each observation [B, obs] and on nothing else.
+
+    So a policy that draws a random number per step is still a function of the observation: it repeats, and acts alone
+    as in a batch. The bits go through Murmur3's integer mixing.
+    """
+
+    def mix(h: tf.Tensor) -> tf.Tensor:
+        for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+            h = tf.bitwise.bitwise_xor(h, tf.bitwise.right_shift(h, tf.constant(shift, tf.uint32)))
+            h *= tf.constant(factor, tf.uint32)
+        return tf.bitwise.bitwise_xor(h, tf.bitwise.right_shift(h, tf.constant(16, tf.uint32)))
+
+    bits = tf.bitcast(observations + 0.0, tf.uint32)  # -0.0 + 0.0 is 0.0
+    h = tf.fill(tf.shape(bits)[:1], tf.constant(0, tf.uint32))
+    for i in range(bits.shape[1]):
+        h = mix(h * tf.constant(5, tf.uint32) + bits[:, i] + tf.constant(0xE6546B64, tf.uint32))
+    h = mix(h[:, None] + tf.constant(0x9E3779B9, tf.uint32) * tf.cast(tf.range(1, count + 1), tf.uint32))
+    uniform = (tf.cast(tf.bitwise.right_shift(h, tf.constant(9, tf.uint32)), tf.float32) + 0.5) * 2.0**-23
+    return math.sqrt(2.0) * tf.math.erfinv(2.0 * uniform - 1.0)
+
+
 class TruncatedNormal(tfp.distributions.TruncatedNormal):
     """`tfp.distributions.TruncatedNormal` with correct reparameterised samples and quantiles.
 

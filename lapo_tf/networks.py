@@ -20,11 +20,13 @@ def mlp(
     *,
     seed: random.Random,
     name: str,
+    activation: str | None = None,
     precision: str = "float32",
 ) -> keras.Model:
-    """A ReLU network [batch, inputs] -> [batch, outputs] with a linear last layer.
+    """A ReLU network [batch, inputs] -> [batch, outputs].
 
     Args:
+        activation: of the last layer; linear by default.
         seed: source of the layers' initialisation seeds, so that one run seed fixes all weights.
         precision: "float32", or "bfloat16" to multiply in bfloat16 with float32 weights (Keras' `mixed_bfloat16`).
             The last layer always works in float32.
@@ -37,13 +39,23 @@ def mlp(
         bound = fan_in**-0.5
         x = keras.layers.Dense(
             units,
-            activation=None if last else "relu",
+            activation=activation if last else "relu",
             kernel_initializer=keras.initializers.VarianceScaling(**KERNEL_INITIALIZER, seed=seed.getrandbits(31)),
             bias_initializer=keras.initializers.RandomUniform(-bound, bound, seed=seed.getrandbits(31)),
             dtype="float32" if last else policy,
             name=f"dense_{i}",
         )(x)
     return keras.Model(layer, x, name=name)
+
+
+def dropout(network: keras.Model, x: tf.Tensor, masks: Sequence[tf.Tensor]) -> tf.Tensor:
+    """`network(x)` of an `mlp` with each hidden layer's output multiplied by its mask [batch, width]."""
+    layers = [layer for layer in network.layers if isinstance(layer, keras.layers.Dense)]
+    for layer, mask in zip(layers, [*masks, None], strict=True):
+        x = layer(x)
+        if mask is not None:
+            x *= tf.cast(mask, x.dtype)
+    return x
 
 
 class Adam(keras.optimizers.Adam):

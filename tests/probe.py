@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import random
 import signal
 import sys
 from dataclasses import dataclass
@@ -18,11 +17,10 @@ import numpy as np
 import tensorflow as tf
 
 from lapo_tf import runtime
-from lapo_tf.agents import AGENTS, Agent
+from lapo_tf.agents import AGENTS, Agent, AgentConfig
 from lapo_tf.config import TrainConfig
 from lapo_tf.data import Episode, OfflineDataset, Source, from_episodes
 from lapo_tf.distributions import stateless_normal
-from lapo_tf.networks import mlp, polyak_update
 from lapo_tf.tasks import TASKS, Task
 from lapo_tf.training.trainer import Interrupted, Trainer
 
@@ -68,7 +66,8 @@ def dataset(episodes: int = 40, rewards: float | None = None) -> OfflineDataset:
 
 
 @dataclass(frozen=True)
-class CloneConfig:
+class CloneConfig(AgentConfig):
+    polyak: float = 0.1
     learning_rate: float = 0.01
 
 
@@ -76,11 +75,11 @@ class Clone(Agent):
     """Behaviour cloning with noisy inputs: an agent with all that the engine deals with, and quick to compile."""
 
     Config = CloneConfig
+    action_units = "std"
 
     def __init__(self, config: CloneConfig, spec) -> None:
-        super().__init__(spec, name="clone")
-        seed = random.Random(spec.seed)
-        self.net, self.target = (mlp(spec.obs_dim, (8,), spec.act_dim, seed=seed, name=n) for n in ("net", "target"))
+        super().__init__(config, spec)
+        self.net, self.target = self.twin("net", spec.obs_dim, spec.act_dim, hidden=(8,))
         self.adam = self.optimizer(config.learning_rate, self.net.trainable_variables)
 
     def draw(self, seed, batch_size):
@@ -91,7 +90,7 @@ class Clone(Agent):
             actions = self.net(batch["observations"] + 0.1 * noise["noise"])
             loss = tf.reduce_mean((actions - batch["actions"]) ** 2)
         self.adam.apply(tape.gradient(loss, self.net.trainable_variables), self.net.trainable_variables)
-        polyak_update(self.target, self.net, 0.1)
+        self.update_targets()
         return {"vae/loss": loss, "critic/q_mean": tf.reduce_mean(batch["rewards"] ** 2)}
 
     def policy_action(self, observations):

@@ -12,7 +12,7 @@ import probe
 import pytest
 import tensorflow as tf
 
-from lapo_tf.agents import AgentSpec, Scaling
+from lapo_tf.agents import AgentConfig, AgentSpec, Scaling
 from lapo_tf.data import Episode, Source, from_episodes
 from lapo_tf.errors import UserError
 from lapo_tf.training.loop import TrainingLoop, scaling_of
@@ -123,7 +123,7 @@ def test_scaling_against_numpy():
     data = from_episodes(episodes, Source("scaled"))
     t = {k: v.astype(np.float64) for k, v in data.transitions().items()}
     low, high = np.array([-1.0, -1, -2]), np.array([1.0, 1, 3])
-    scaling = scaling_of(data, low, high, None)
+    scaling = scaling_of(data, low, high, AgentConfig(rewards="max"), "std")
     np.testing.assert_allclose(scaling.obs_mean, t["observations"].mean(0), rtol=1e-6)
     np.testing.assert_allclose(scaling.obs_std[:3], t["observations"].std(0)[:3] + 1e-6, rtol=1e-4)
     np.testing.assert_allclose(scaling.act_mean, t["actions"].mean(0), rtol=1e-5, atol=1e-7)
@@ -148,9 +148,32 @@ def test_scaling_against_numpy():
 
 def test_rewards_that_are_never_positive_are_not_scaled():
     data = from_episodes([Episode(np.zeros((3, 1)), np.zeros((2, 1)), [-2.0, -5.0], True)], Source("negative"))
-    scaling = scaling_of(data, np.array([-1.0]), np.array([1.0]), None)
+    one = np.ones(1)
+    scaling = scaling_of(data, -one, one, AgentConfig(rewards="max"), "std")
     assert (scaling.reward_scale, scaling.reward_min, scaling.reward_max) == (1, -5, -2)
-    assert scaling_of(data, np.array([-1.0]), np.array([1.0]), 0.5).reward_min == -2.5
+    assert scaling_of(data, -one, one, AgentConfig(rewards="max", reward_scale=0.5), "std").reward_min == -2.5
+
+
+def test_rewards_and_actions_in_other_units():
+    """1000 times the return's range, shifted; actions by their bounds; the batch is in those units."""
+    steps = [([1.0, 2.0], [2.0, 4.0]), ([0.0, -1.0], [3.0, 3.5])]
+    data = from_episodes(
+        [Episode(np.zeros((3, 1)), np.array(a)[:, None], r, False) for r, a in steps], Source("returns")
+    )
+    low, high = np.array([2.0]), np.array([4.0])
+    config = AgentConfig(rewards="return_range", reward_scale=1000.0, reward_shift=-3.0)
+    scaling = scaling_of(data, low, high, config, "bounds")
+    assert (scaling.act_mean, scaling.act_std) == (3, 1)
+    batch = TrainingLoop(Watcher(scaling), data, batch_size=200, seed=0, compile="eager").sample(tf.constant([0, 1]))  # type: ignore[arg-type]
+    pairs = {
+        (round(float(a), 4), round(float(r), 4))
+        for a, r in zip(*(batch[k].numpy()[:, 0] for k in ("actions", "rewards")), strict=True)
+    }
+    expected = {(a - 3, 250 * r - 3) for rs, acts in steps for r, a in zip(rs, acts, strict=True)}
+    assert pairs == expected
+    assert (scaling.reward_min, scaling.reward_max) == (-253, 497)
+    with pytest.raises(UserError, match="unbounded"):
+        scaling_of(data, -np.array([np.inf]), high, config, "bounds")
 
 
 # The same run, however it is cut --------------------------------------------------------------------------------------

@@ -2,28 +2,74 @@
 
 from __future__ import annotations
 
+import math
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
+from typing_extensions import Self
 
-from lapo_tf.networks import Adam
+from lapo_tf.errors import require
+from lapo_tf.networks import Adam, copy_weights, mlp, polyak_update
 
 ACT_ROWS = 16  # observations in one call of the policy, see `Agent.act`
 
 Batch: TypeAlias = dict[str, tf.Tensor]
-"""`observations` [B, obs], `actions` [B, act], `next_observations` [B, obs] standardised; `rewards` [B, 1] scaled;
-`terminals` [B, 1] of 0 and 1. All float32."""
+"""`observations`, `next_observations` [B, obs], `actions` [B, act] and `rewards` [B, 1] in the agent's units (see
+`Scaling`); `terminals` [B, 1] of 0 and 1. All float32."""
 
 Metrics: TypeAlias = dict[str, tf.Tensor]
 """Scalar float32 tensors by namespaced name; `lapo_tf.training.metrics` explains each."""
 
 
 @dataclass(frozen=True)
+class AgentConfig:
+    """Hyper-parameters that all agents have; a subclass adds its own and gives its paper's values."""
+
+    hidden: tuple[int, ...] = (256, 256)
+    """Widths of the hidden layers."""
+    discount: float = 0.99
+    """Gamma."""
+    polyak: float = 0.005
+    """Tau of all target networks."""
+    rewards: Literal["raw", "max", "return_range"] = "raw"
+    """Rewards as they are, or divided by the largest one, or by the difference between the best and the worst return
+    of the data's episodes."""
+    reward_scale: float = 1.0
+    """Then multiplied by this."""
+    reward_shift: float = 0.0
+    """Then this is added."""
+
+    def __post_init__(self) -> None:
+        """Raises `UserError` for a value that cannot work."""
+        for name in (name for name in vars(self) if name.endswith("hidden")):
+            widths = getattr(self, name)
+            self.check(name, bool(widths) and min(widths) > 0, "one width or more, each at least 1")
+        for name in (name for name in vars(self) if name.endswith("learning_rate")):
+            self.check(name, 0 < getattr(self, name) < math.inf, "a finite number above 0")
+        for name in (name for name in vars(self) if name.endswith("_steps")):
+            self.check(name, getattr(self, name) is None or getattr(self, name) >= 0, "0 or more")
+        self.check("discount", 0 <= self.discount < 1, "at least 0 and below 1")
+        self.check("polyak", 0 < self.polyak <= 1, "above 0 and at most 1")
+        self.check("reward_scale", 0 < self.reward_scale < math.inf, "a finite number above 0")
+        self.check("reward_shift", math.isfinite(self.reward_shift), "a finite number")
+
+    def check(self, name: str, ok: bool, expected: str) -> None:
+        """A `UserError` about the field `name`, unless `ok`."""
+        require(ok, f"{type(self).__name__.removesuffix('Config').lower()}.{name}", getattr(self, name), expected)
+
+    def for_run(self, steps: int) -> Self:
+        """These values with those filled in that depend on the length of the run, in gradient steps."""
+        return self
+
+
+@dataclass(frozen=True)
 class Scaling:
-    """Standardisation of observations and actions, bounds of actions, and scale of rewards.
+    """Affine maps of observations, actions and rewards to the agent's units, and the bounds of actions.
 
     All arrays are float32 of shape [obs] or [act]; actions are bounded in the environment's units.
     """
@@ -36,6 +82,8 @@ class Scaling:
     act_high: np.ndarray
     reward_scale: float = 1.0
     """Rewards are multiplied by this."""
+    reward_shift: float = 0.0
+    """Then this is added."""
     reward_min: float = 0.0
     """Smallest scaled reward in the data."""
     reward_max: float = 1.0
@@ -79,13 +127,53 @@ class Agent(keras.Model):
     trained with `fit` but by `lapo_tf.training.loop`.
     """
 
-    def __init__(self, spec: AgentSpec, name: str) -> None:
-        super().__init__(name=name)
-        self.spec = spec
+    Config: ClassVar[type[AgentConfig]]
+    batch_size: ClassVar[int] = 256
+    """Of its paper's experiments."""
+    action_units: ClassVar[Literal["bounds", "std"]] = "bounds"
+    """How actions are scaled for the agent: their bounds become -1 and 1, or the data's mean and standard deviation
+    0 and 1."""
+
+    def __init__(self, config: AgentConfig, spec: AgentSpec) -> None:
+        super().__init__(name=type(self).__name__.lower())
+        self.config, self.spec = config, spec
         self.built = True
+        self.targets: list[tuple[keras.Model, keras.Model, float]] = []
+        self._seeds = random.Random(spec.seed)
         self._act = tf.function(self._raw_action, input_signature=[tf.TensorSpec([None, spec.obs_dim], tf.float32)])
 
-    def optimizer(self, learning_rate: float, variables: list) -> Adam:
+    def network(
+        self, name: str, inputs: int, outputs: int, hidden: Sequence[int] | None = None, activation: str | None = None
+    ) -> keras.Model:
+        """An MLP with weights of its own; `activation` of the last layer."""
+        return mlp(
+            inputs,
+            hidden or self.config.hidden,
+            outputs,
+            activation=activation,
+            seed=self._seeds,
+            name=name,
+            precision=self.spec.precision,
+        )
+
+    def twin(self, name: str, inputs: int, outputs: int, **options: Any) -> tuple[keras.Model, keras.Model]:
+        """A network and its target, which begins as a copy of it and follows in `update_targets`."""
+        online = self.network(name, inputs, outputs, **options)
+        target = self.network(f"target_{name}", inputs, outputs, **options)
+        self.follow(target, online, self.config.polyak)
+        return online, target
+
+    def follow(self, target: keras.Model, online: keras.Model, tau: float) -> None:
+        """Make `target` a copy of `online` that follows it by `tau`."""
+        copy_weights(target, online)
+        self.targets.append((target, online, tau))
+
+    def update_targets(self) -> None:
+        """Polyak averaging of all targets."""
+        for target, online, tau in self.targets:
+            polyak_update(target, online, tau)
+
+    def optimizer(self, learning_rate: Any, variables: list) -> Adam:
         """An Adam built for `variables`, so that its slots exist before the first step."""
         optimizer = Adam(learning_rate)
         optimizer.build(variables)
@@ -104,18 +192,27 @@ class Agent(keras.Model):
         return self.step(batch, self.draw(seed, batch["rewards"].shape[0]))
 
     def policy_action(self, observations: tf.Tensor) -> tf.Tensor:
-        """The action [B, act] the trained policy takes, both standardised, without randomness."""
+        """The action [B, act] the trained policy takes, both in the agent's units: a function of the observation."""
         raise NotImplementedError
+
+    def model_action(self, observations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """An action [B, act] drawn from the agent's generative model (a VAE with z ~ N(0, I), or a stochastic policy),
+        in the agent's units, by a stateless seed [2]."""
+        raise NotImplementedError
+
+    def generate(self, observations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """`model_action` for raw observations [B, obs], as raw actions [B, act] within the bounds."""
+        return self.unscale_action(self.model_action(self.scale_observation(observations), seed))
 
     def _raw_action(self, observations: tf.Tensor) -> tf.Tensor:
         return self.unscale_action(self.policy_action(self.scale_observation(observations)))
 
     def scale_observation(self, observations: tf.Tensor) -> tf.Tensor:
-        """Raw observations [B, obs] to standardised ones."""
+        """Raw observations [B, obs] to the agent's units."""
         return (observations - self.spec.scaling.obs_mean) / self.spec.scaling.obs_std
 
     def unscale_action(self, actions: tf.Tensor) -> tf.Tensor:
-        """Standardised actions [B, act] to raw ones within the bounds."""
+        """Actions [B, act] in the agent's units to raw ones within the bounds."""
         scaling = self.spec.scaling
         return tf.clip_by_value(actions * scaling.act_std + scaling.act_mean, scaling.act_low, scaling.act_high)
 

@@ -7,7 +7,6 @@ Where the paper's text and the authors' code, which made the published tables, d
 from __future__ import annotations
 
 import math
-import random
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,30 +14,30 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from lapo_tf.agents.base import Agent, AgentSpec, Batch, Metrics
-from lapo_tf.distributions import TruncatedNormal, stateless_normal, stateless_uniform
-from lapo_tf.errors import require
-from lapo_tf.networks import copy_weights, mlp, polyak_update
+from lapo_tf.agents import pieces
+from lapo_tf.agents.base import Agent, AgentConfig, AgentSpec, Batch, Metrics
+from lapo_tf.distributions import TruncatedNormal, observation_normal, stateless_normal, stateless_uniform
 
 tfd = tfp.distributions
 
-# Likelihood of an action given the decoder's mean: the negative log-density of N(mean, 1/2) is the squared error plus
-# a constant, so equation 7 becomes the authors' squared error summed over the action's dimensions.
-DECODER_SCALE = math.sqrt(0.5)
-
 
 @dataclass(frozen=True)
-class LAPOConfig:
+class LAPOConfig(AgentConfig):
     """Hyper-parameters of LAPO."""
 
     hidden: tuple[int, ...] = (256, 256, 256)
     """Widths of the hidden layers, the same in every network."""
+    rewards: Literal["raw", "max", "return_range"] = "max"
+    """Rewards as they are, or divided by the largest one (authors' code), or by the difference between the best and the
+    worst return of the data's episodes."""
     latent_ratio: int = 2
     """Dimensions of the latent space per dimension of the action."""
     latent_bound: float = 2.0
-    """z_max: the latent policy stays within [-z_max, z_max] in every dimension (paper, section 4)."""
-    latent_policy: Literal["truncated_gaussian", "tanh"] = "truncated_gaussian"
-    """A truncated Gaussian (paper, below equation 8) or the deterministic tanh policy of the authors' code."""
+    """z_max: the latent policy stays within [-z_max, z_max] in every dimension (paper, section 4); inf leaves it free
+    (the ablation of Figure 5): a Gaussian, or a deterministic policy without tanh."""
+    latent_policy: Literal["truncated_gaussian", "tanh", "prior"] = "truncated_gaussian"
+    """A truncated Gaussian (paper, below equation 8), the deterministic tanh policy of the authors' code, or none: z is
+    drawn from N(0, I), in V and in acting (the ablation of Figure 4)."""
     latent_scale_min: float = 0.05
     """Smallest standard deviation of the truncated Gaussian, before truncation. The paper gives none."""
     latent_scale_max: float = 1.0
@@ -74,10 +73,6 @@ class LAPOConfig:
     the values before the step (paper, algorithm 1)."""
     kl_weight: float = 1.0
     """Beta of equation 7 (authors' code: 1; 0.3 on maze2d)."""
-    discount: float = 0.99
-    """Gamma."""
-    polyak: float = 0.005
-    """Tau of all target networks."""
     critic_learning_rate: float = 2e-4
     """Adam's learning rate for Q1, Q2 and V."""
     vae_learning_rate: float = 2e-4
@@ -86,106 +81,102 @@ class LAPOConfig:
     """Adam's learning rate for the latent policy."""
 
     def __post_init__(self) -> None:
-        """Raises `UserError` for a value that cannot work."""
-
-        def check(name: str, ok: bool, expected: str) -> None:
-            require(ok, f"lapo.{name}", getattr(self, name), expected)
-
-        check("hidden", bool(self.hidden) and min(self.hidden) > 0, "one width or more, each at least 1")
-        check("latent_ratio", self.latent_ratio > 0, "at least 1")
+        super().__post_init__()
+        self.check("latent_ratio", self.latent_ratio > 0, "at least 1")
         for name in ("latent_bound", "temperature", "weight_max"):
-            check(name, getattr(self, name) > 0, "a number above 0")
-        check("latent_scale_min", 0 < self.latent_scale_min <= self.latent_scale_max, "0 < min <= latent_scale_max")
+            self.check(name, getattr(self, name) > 0, "a number above 0")
+        self.check(
+            "latent_scale_min", 0 < self.latent_scale_min <= self.latent_scale_max, "0 < min <= latent_scale_max"
+        )
         for name in ("latent_noise", "latent_noise_clip", "kl_weight"):
-            check(name, getattr(self, name) >= 0, "0 or more")
+            self.check(name, getattr(self, name) >= 0, "0 or more")
         for name in ("expectile", "doubleq_min"):
-            check(name, 0 <= getattr(self, name) <= 1, "0 to 1")
-        check("discount", 0 <= self.discount < 1, "at least 0 and below 1")
-        check("polyak", 0 < self.polyak <= 1, "above 0 and at most 1")
-        for name in ("critic_learning_rate", "vae_learning_rate", "policy_learning_rate"):
-            check(name, 0 < getattr(self, name) < math.inf, "a finite number above 0")
+            self.check(name, 0 <= getattr(self, name) <= 1, "0 to 1")
 
 
 class LAPO(Agent):
     """Networks, losses and one update step. Observations and actions are standardised unless said otherwise."""
 
     Config = LAPOConfig
+    batch_size = 512
+    action_units = "std"
+    config: LAPOConfig
 
     def __init__(self, config: LAPOConfig, spec: AgentSpec) -> None:
-        super().__init__(spec, name="lapo")
-        self.config = config
-        obs, act, hidden = spec.obs_dim, spec.act_dim, config.hidden
+        super().__init__(config, spec)
+        obs, act = spec.obs_dim, spec.act_dim
         self.latent_dim = config.latent_ratio * act
-        head = 2 if config.latent_policy == "truncated_gaussian" else 1
-        seed = random.Random(spec.seed)
-
-        def network(name: str, inputs: int, outputs: int) -> keras.Model:
-            return mlp(inputs, hidden, outputs, seed=seed, name=name, precision=spec.precision)
-
-        self.encoder = network("encoder", obs + act, 2 * self.latent_dim)  # (s, a) -> mean, log variance
-        self.decoder = network("decoder", obs + self.latent_dim, act)  # (s, z) -> action
-        self.policy = network("policy", obs, head * self.latent_dim)
-        self.q1, self.q2 = network("q1", obs + act, 1), network("q2", obs + act, 1)
-        self.target_decoder = network("target_decoder", obs + self.latent_dim, act)
-        self.target_policy = network("target_policy", obs, head * self.latent_dim)
-        self.target_q1, self.target_q2 = network("target_q1", obs + act, 1), network("target_q2", obs + act, 1)
-        self.targets = [
-            (self.target_policy, self.policy, config.polyak),
-            (self.target_q1, self.q1, config.polyak),
-            (self.target_q2, self.q2, config.polyak),
-            (self.target_decoder, self.decoder, config.polyak if config.decoder == "polyak" else 1.0),
-        ]
-        for target, online, _ in self.targets:
-            copy_weights(target, online)
+        self.encoder = self.network("encoder", obs + act, 2 * self.latent_dim)  # (s, a) -> mean, log variance
+        self.decoder = self.network("decoder", obs + self.latent_dim, act)  # (s, z) -> action
+        if config.latent_policy != "prior":
+            head = 2 if config.latent_policy == "truncated_gaussian" else 1
+            self.policy, self.target_policy = self.twin("policy", obs, head * self.latent_dim)
+            self.policy_optimizer = self.optimizer(config.policy_learning_rate, self.policy.trainable_variables)
+        self.q1, self.target_q1 = self.twin("q1", obs + act, 1)
+        self.q2, self.target_q2 = self.twin("q2", obs + act, 1)
+        self.target_decoder = self.network("target_decoder", obs + self.latent_dim, act)
+        self.follow(self.target_decoder, self.decoder, config.polyak if config.decoder == "polyak" else 1.0)
         critics = [self.q1, self.q2]
         if config.value == "network":
-            self.v = network("v", obs, 1)
+            self.v = self.network("v", obs, 1)
             critics.append(self.v)
         self.critic_variables = [w for net in critics for w in net.trainable_variables]
         self.vae_variables = self.encoder.trainable_variables + self.decoder.trainable_variables
         self.critic_optimizer = self.optimizer(config.critic_learning_rate, self.critic_variables)
         self.vae_optimizer = self.optimizer(config.vae_learning_rate, self.vae_variables)
-        self.policy_optimizer = self.optimizer(config.policy_learning_rate, self.policy.trainable_variables)
 
     # Random numbers
 
     def draw(self, seed: tf.Tensor, batch_size: int) -> dict[str, tf.Tensor]:
-        """`posterior` [B, latent] normal; `value`, `next_value`, `policy`: for the latents of the policy's actions."""
+        """`posterior` [B, latent] normal; `value`, `next_value`, `policy`: for the latents of the policy's actions,
+        normal, or uniform for the truncated Gaussian."""
         seeds = tf.random.split(seed, num=4, alg="philox")
         shape = (batch_size, self.latent_dim)
         normal = lambda k: stateless_normal(shape, seeds[k])  # noqa: E731
         if self.config.latent_policy == "tanh":
             return {"posterior": normal(0), "value": normal(1)}
+        if self.config.latent_policy == "prior":
+            return {"posterior": normal(0), "value": normal(1), "next_value": normal(2)}
         uniform = lambda k: stateless_uniform(shape, seeds[k])  # noqa: E731
         return {"posterior": normal(0), "value": uniform(1), "next_value": uniform(2), "policy": uniform(3)}
 
     # Pieces
 
-    def latent_distribution(self, policy: keras.Model, observations: tf.Tensor) -> TruncatedNormal:
-        """The truncated-Gaussian latent policy at observations [B, obs]; its location lies within the bounds."""
+    def latent_distribution(self, policy: keras.Model, observations: tf.Tensor) -> tfp.distributions.Distribution:
+        """The Gaussian latent policy at observations [B, obs], truncated; its location lies within the bounds."""
         c = self.config
         loc, scale = tf.split(policy(observations), 2, axis=-1)
         scale = c.latent_scale_min + (c.latent_scale_max - c.latent_scale_min) * tf.sigmoid(scale)
+        if math.isinf(c.latent_bound):
+            return tfd.Normal(loc, scale)
         return TruncatedNormal(c.latent_bound * tf.tanh(loc), scale, -c.latent_bound, c.latent_bound)
 
-    def latent(self, policy: keras.Model, observations: tf.Tensor, uniform: tf.Tensor | None) -> tf.Tensor:
-        """Latents [B, latent] of the latent policy: a sample, or without `uniform` the mode."""
-        if self.config.latent_policy == "tanh":
-            return self.config.latent_bound * tf.tanh(policy(observations))
+    def latent(self, which: str, observations: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
+        """Latents [B, latent] of the latent policy, `which` is "policy" or "target_policy".
+
+        Args:
+            noise: what `draw` gives for a sample; without it, the mode.
+        """
+        c = self.config
+        if c.latent_policy == "prior":
+            return observation_normal(observations, self.latent_dim) if noise is None else noise
+        policy = getattr(self, which)
+        if c.latent_policy == "tanh":
+            return (
+                policy(observations) if math.isinf(c.latent_bound) else c.latent_bound * tf.tanh(policy(observations))
+            )
         distribution = self.latent_distribution(policy, observations)
-        return distribution.mode() if uniform is None else distribution.quantile(uniform)
+        return distribution.mode() if noise is None else distribution.quantile(noise)
 
     def target_q(self, observations: tf.Tensor, latents: tf.Tensor) -> tf.Tensor:
         """Q'(s, decoder'(s, z)) [B, 1], the two critics mixed by `doubleq_min`."""
-        d = self.config.doubleq_min
         pair = tf.concat([observations, self.target_decoder(tf.concat([observations, latents], -1))], -1)
-        q1, q2 = self.target_q1(pair), self.target_q2(pair)
-        return d * tf.minimum(q1, q2) + (1.0 - d) * tf.maximum(q1, q2)
+        return pieces.mixed(self.target_q1(pair), self.target_q2(pair), self.config.doubleq_min)
 
     def value_target(self, observations: tf.Tensor, noise: dict[str, tf.Tensor]) -> tf.Tensor:
         """Equation 8: Q' at the target policy's action, [B, 1]."""
         c = self.config
-        latents = self.latent(self.target_policy, observations, noise["value"])
+        latents = self.latent("target_policy", observations, noise["value"])
         if c.latent_policy == "tanh":  # target smoothing as in TD3, in the latent space
             latents += tf.clip_by_value(c.latent_noise * noise["value"], -c.latent_noise_clip, c.latent_noise_clip)
         value = self.target_q(observations, latents)
@@ -207,13 +198,9 @@ class LAPO(Agent):
 
     def update_critics(self, batch: Batch, value_target: tf.Tensor, next_value: tf.Tensor) -> Metrics:
         """Equation 2 for both critics and, if there is one, the regression of V on `value_target`."""
-        pair = tf.concat([batch["observations"], batch["actions"]], -1)
         target = batch["rewards"] + self.continues(batch) * self.config.discount * next_value
         with tf.GradientTape() as tape:
-            q1, q2 = self.q1(pair), self.q2(pair)
-            q1_loss, q2_loss = tf.reduce_mean((q1 - target) ** 2), tf.reduce_mean((q2 - target) ** 2)
-            loss = q1_loss + q2_loss
-            metrics = {"critic/q1_loss": q1_loss, "critic/q2_loss": q2_loss, "critic/q_mean": tf.reduce_mean(q1)}
+            loss, metrics = pieces.td_loss(self.q1, self.q2, batch, target)
             if self.config.value == "network":
                 v_loss = tf.reduce_mean((self.v(batch["observations"]) - value_target) ** 2)
                 loss += v_loss
@@ -223,17 +210,8 @@ class LAPO(Agent):
 
     def update_vae(self, batch: Batch, weight: tf.Tensor, noise: tf.Tensor) -> Metrics:
         """Equation 7: the importance-weighted evidence lower bound of the data's actions."""
-        observations, actions = batch["observations"], batch["actions"]
-        prior = tfd.MultivariateNormalDiag(tf.zeros_like(noise), tf.ones_like(noise))
         with tf.GradientTape() as tape:
-            mean, log_var = tf.split(self.encoder(tf.concat([observations, actions], -1)), 2, axis=-1)
-            posterior = tfd.MultivariateNormalDiag(mean, tf.exp(0.5 * log_var))
-            latents = mean + posterior.stddev() * noise
-            decoded = self.decoder(tf.concat([observations, latents], -1))
-            likelihood = tfd.MultivariateNormalDiag(decoded, DECODER_SCALE * tf.ones_like(decoded))
-            # Relative to the density's peak, so that it is the squared error and a perfect decoder scores zero.
-            reconstruction = likelihood.log_prob(likelihood.mode()) - likelihood.log_prob(actions)
-            kl = tfd.kl_divergence(posterior, prior)
+            reconstruction, kl = pieces.elbo(self.encoder, self.decoder, batch, noise)
             loss = tf.reduce_mean(weight[:, 0] * (reconstruction + self.config.kl_weight * kl))
         self.vae_optimizer.apply(tape.gradient(loss, self.vae_variables), self.vae_variables)
         return {
@@ -248,7 +226,7 @@ class LAPO(Agent):
         observations = batch["observations"]
         variables = self.policy.trainable_variables
         with tf.GradientTape() as tape:
-            latents = self.latent(self.policy, observations, uniform)
+            latents = self.latent("policy", observations, uniform)
             actions = self.target_decoder(tf.concat([observations, latents], -1))
             loss = -tf.reduce_mean(self.q1(tf.concat([observations, actions], -1)))
         self.policy_optimizer.apply(tape.gradient(loss, variables), variables)
@@ -258,7 +236,7 @@ class LAPO(Agent):
         """One iteration of algorithm 1, in the paper's or the authors' order."""
         c = self.config
         observations, next_observations = batch["observations"], batch["next_observations"]
-        next_latents = self.latent(self.target_policy, next_observations, noise.get("next_value"))
+        next_latents = self.latent("target_policy", next_observations, noise.get("next_value"))
         next_q = self.target_q(next_observations, next_latents)
         value_target = self.value_target(observations, noise)
         next_value = self.v(next_observations) if c.value == "network" else next_q
@@ -280,11 +258,10 @@ class LAPO(Agent):
             metrics = self.update_critics(batch, value_target, next_value)
             weight, advantage = weights()
             metrics |= self.update_vae(batch, weight, noise["posterior"])
-        metrics |= self.update_policy(batch, noise.get("policy"))
-        for target, online, tau in self.targets:
-            polyak_update(target, online, tau)
-        positive = tf.reduce_mean(tf.cast(advantage > 0.0, tf.float32))
-        return metrics | {"advantage/mean": tf.reduce_mean(advantage), "advantage/positive": positive}
+        if c.latent_policy != "prior":
+            metrics |= self.update_policy(batch, noise.get("policy"))
+        self.update_targets()
+        return metrics | pieces.advantage_metrics(advantage)
 
     def continues(self, batch: Batch) -> tf.Tensor:
         """1 where the next state's value counts, [B, 1]."""
@@ -294,10 +271,10 @@ class LAPO(Agent):
 
     def policy_action(self, observations: tf.Tensor) -> tf.Tensor:
         """decoder'(s, mode of the latent policy), standardised."""
-        latents = self.latent(self.policy, observations, None)
+        latents = self.latent("policy", observations, None)
         return self.target_decoder(tf.concat([observations, latents], -1))
 
-    def generate(self, observations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Raw actions [B, act] of the generative model alone, z ~ N(0, I), for raw observations [B, obs]."""
+    def model_action(self, observations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Decoded from z ~ N(0, I): the generative model alone."""
         z = stateless_normal((observations.shape[0], self.latent_dim), seed)
-        return self.unscale_action(self.target_decoder(tf.concat([self.scale_observation(observations), z], -1)))
+        return self.target_decoder(tf.concat([observations, z], -1))

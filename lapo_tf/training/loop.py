@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import tensorflow as tf
 
-from lapo_tf.agents.base import Agent, Batch, Scaling
+from lapo_tf.agents.base import Agent, AgentConfig, Batch, Scaling
 from lapo_tf.config import Compile
 from lapo_tf.data.dataset import OfflineDataset
+from lapo_tf.errors import UserError
 from lapo_tf.training.metrics import TRAINING
 
 
@@ -19,6 +22,10 @@ class NonFiniteLossError(Exception):
         self.bad = {k: v for k, v in metrics.items() if not np.isfinite(v)}
         what = ", ".join(f"{k} is {v}" for k, v in self.bad.items()) or "the weights are (the losses were still finite)"
         super().__init__(f"not finite at step {step}: {what}")
+
+
+METRIC_SLOTS = 64
+"""Length of the vector of metric sums in a checkpoint: the count of steps, then `TRAINING` in its order, then zeros."""
 
 
 class TrainingLoop(tf.Module):
@@ -34,12 +41,13 @@ class TrainingLoop(tf.Module):
         self.agent = agent
         self.batch_size, self.seed, self.compile = batch_size, seed, compile
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
-        self.metric_sums = tf.Variable(tf.zeros([len(TRAINING) + 1]), trainable=False, name="metric_sums")
+        self.metric_sums = tf.Variable(tf.zeros([METRIC_SLOTS]), trainable=False, name="metric_sums")
         self.metric_names: list[str] = []
         scaling = agent.spec.scaling
         self._observations = tf.constant((dataset.observations - scaling.obs_mean) / scaling.obs_std)
         self._actions = tf.constant((dataset.actions - scaling.act_mean) / scaling.act_std)
-        self._rewards = tf.constant(dataset.rewards[:, None] * np.float32(scaling.reward_scale))
+        rewards = dataset.rewards[:, None] * np.float32(scaling.reward_scale) + np.float32(scaling.reward_shift)
+        self._rewards = tf.constant(rewards)
         self._terminals = tf.constant(dataset.terminals[:, None])
         self._index = tf.constant(dataset.index)
         self._run = self._loop if compile == "eager" else tf.function(self._loop, jit_compile=compile == "xla")
@@ -68,9 +76,9 @@ class TrainingLoop(tf.Module):
                 self.run(1)
             finally:
                 self.restore(before)
-        *sums, count = self.metric_sums.numpy()
+        count, *sums = self.metric_sums.numpy()
         self.metric_sums.assign(tf.zeros_like(self.metric_sums))
-        means = dict(zip(TRAINING, (float(s / max(count, 1.0)) for s in sums), strict=True))
+        means = dict(zip(TRAINING, (float(s / max(count, 1.0)) for s in sums), strict=False))
         return {name: means[name] for name in self.metric_names}
 
     def snapshot(self) -> list[np.ndarray]:
@@ -110,7 +118,8 @@ class TrainingLoop(tf.Module):
             if unexplained := set(metrics) - set(TRAINING):
                 raise KeyError(f"metrics without an explanation in training/metrics.py: {sorted(unexplained)}")
             last = tf.stack([metrics.get(name, 0.0) for name in TRAINING])
-            return done + 1, tf.reduce_all(tf.math.is_finite(last)), sums + tf.concat([last, [1.0]], 0), last
+            sums += tf.pad(tf.concat([[1.0], last], 0), [[0, METRIC_SLOTS - 1 - len(TRAINING)]])
+            return done + 1, tf.reduce_all(tf.math.is_finite(last)), sums, last
 
         state = (tf.constant(0, tf.int64), tf.constant(True), tf.identity(self.metric_sums), tf.zeros([len(TRAINING)]))
         done, finite, sums, last = tf.while_loop(lambda i, ok, *_: (i < steps) & ok, body, state, parallel_iterations=1)
@@ -120,13 +129,21 @@ class TrainingLoop(tf.Module):
 
 
 def scaling_of(
-    dataset: OfflineDataset, act_low: np.ndarray, act_high: np.ndarray, reward_scale: float | None
+    dataset: OfflineDataset,
+    act_low: np.ndarray,
+    act_high: np.ndarray,
+    config: AgentConfig,
+    action_units: Literal["bounds", "std"],
 ) -> Scaling:
-    """Standardisation by a data set's statistics, as in the authors' code.
+    """An agent's units for a data set.
 
-    Observations and actions: mean and standard deviation over transitions, plus 1e-6. A dimension that never changes
-    keeps its unit (the authors' code divides by 1e-6 there, which is harmless on the data but turns the slightest
-    deviation on a robot into a huge input). Rewards are divided by the largest reward unless `reward_scale` is given.
+    Observations: mean 0 and standard deviation 1 (plus 1e-6) over transitions. A dimension that never changes keeps its
+    unit (LAPO's authors divide it by 1e-6, which is harmless on the data but turns the slightest deviation on a robot
+    into a huge input). Actions: likewise, or -1 and 1 at their bounds, see `Agent.action_units`. Rewards: as `config`
+    says.
+
+    Raises:
+        UserError: an action that should be scaled by its bounds has none.
     """
 
     def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -135,11 +152,31 @@ def scaling_of(
         std = np.where(std < 1e-9, 1.0, std + 1e-6)
         return mean.astype(np.float32), std.astype(np.float32)
 
-    rewards = dataset.rewards[dataset.index]
-    if reward_scale is None:
-        reward_scale = 1.0 / float(rewards.max()) if rewards.max() > 0 else 1.0
-    obs_mean, obs_std = moments(dataset.observations[dataset.index])
-    act_mean, act_std = moments(dataset.actions[dataset.index])
-    bounds = np.asarray(act_low, np.float32), np.asarray(act_high, np.float32)
-    low, high = float(rewards.min()) * reward_scale, float(rewards.max()) * reward_scale
-    return Scaling(obs_mean, obs_std, act_mean, act_std, *bounds, reward_scale, low, high)
+    low, high = np.asarray(act_low, np.float32), np.asarray(act_high, np.float32)
+    if action_units == "bounds":
+        if not (np.isfinite(low) & np.isfinite(high)).all():
+            raise UserError(
+                f"the environment's actions are unbounded ({low.min()} to {high.max()}): expected finite bounds, which "
+                "this agent needs; give the environment a bounded action space, or use --agent lapo"
+            )
+        act_mean, act_std = (low + high) / 2, (high - low) / 2
+    else:
+        act_mean, act_std = moments(dataset.actions[dataset.index])
+    rewards, unit = dataset.rewards[dataset.index], 1.0
+    if config.rewards == "max":
+        unit = float(rewards.max())
+    elif config.rewards == "return_range":
+        unit = dataset.summary.return_quantiles[-1] - dataset.summary.return_quantiles[0]
+    scale = config.reward_scale / (unit if unit > 0 else 1.0)
+    reward_min, reward_max = (float(r) * scale + config.reward_shift for r in (rewards.min(), rewards.max()))
+    return Scaling(
+        *moments(dataset.observations[dataset.index]),
+        act_mean,
+        act_std,
+        low,
+        high,
+        scale,
+        config.reward_shift,
+        reward_min,
+        reward_max,
+    )

@@ -52,7 +52,8 @@ def build_agent(config: TrainConfig, values: dict[str, Any]) -> Agent:
     spec = AgentSpec(
         values["obs_dim"], values["act_dim"], Scaling.from_dict(values["scaling"]), config.seed, config.precision
     )
-    return AGENTS[config.agent](config.agent_config, spec)
+    make: Any = AGENTS[config.agent]
+    return make(config.agent_config, spec)
 
 
 class RunLogger(keras.callbacks.Callback):
@@ -97,7 +98,7 @@ class Trainer:
             dataset: the data, if it is at hand already.
             log: what to do with lines for the user.
         """
-        self.config, self.log = config, log
+        self.config, self.log = (config := config.resolved()), log
         self.task: Task = get_task(config.task)
         self.resume = resume
         self.folder = RunFolder.open(config.folder()) if resume else RunFolder.create(config.folder())
@@ -106,7 +107,7 @@ class Trainer:
         values = self._agent_values(data)
         self.agent = build_agent(config, values)
         self.loop = TrainingLoop(
-            self.agent, data, batch_size=config.batch_size, seed=config.seed, compile=config.compile
+            self.agent, data, batch_size=config.batch_size or 0, seed=config.seed, compile=config.compile
         )
         self.evaluator = Evaluator(self.task.make_env, config.eval_episodes)
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
@@ -155,7 +156,8 @@ class Trainer:
         env = self.task.make_env()
         low, high = env.action_space.low, env.action_space.high  # type: ignore[attr-defined]
         env.close()
-        return dims | {"scaling": scaling_of(data, low, high, None).to_dict()}
+        scaling = scaling_of(data, low, high, self.config.agent_config, AGENTS[self.config.agent].action_units)
+        return dims | {"scaling": scaling.to_dict()}
 
     def run(self) -> Result:
         """Train to the last step.

@@ -1,0 +1,170 @@
+"""CQL: conservative Q-learning (Kumar et al., 2020), CQL(H) with importance sampling on top of SAC."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import keras
+import tensorflow as tf
+from typing_extensions import Self
+
+from lapo_tf.agents import pieces
+from lapo_tf.agents.base import Agent, AgentConfig, AgentSpec, Batch, Metrics
+from lapo_tf.distributions import stateless_normal, stateless_uniform
+from lapo_tf.policies import TanhGaussianPolicy
+
+
+@dataclass(frozen=True)
+class CQLConfig(AgentConfig):
+    """Hyper-parameters of CQL; defaults are the authors' scripts', `configs/` has their advice by domain."""
+
+    hidden: tuple[int, ...] = (256, 256, 256)
+    """Widths of the hidden layers of critics and policy."""
+    penalty: float = 1.0
+    """Alpha of equation 4, the authors' `min_q_weight` (5 or 10 without Lagrange in locomotion, 5 in antmaze)."""
+    lagrange: bool = True
+    """Tune a factor of the penalty so that it stays near `lagrange_threshold` (appendix A, equation 30)."""
+    lagrange_threshold: float = 5.0
+    """Tau of the Lagrange version."""
+    samples: int = 10
+    """Actions drawn for the log-sum-exp: from a uniform distribution, the policy at s and the policy at s', each."""
+    bc_steps: int | None = None
+    """Steps in which the policy clones the data instead of climbing Q; by default 4 % of the run's (authors: 40,000 of
+    1 million)."""
+    backup_entropy: bool = False
+    """Whether Q's target holds the policy's entropy, as SAC's does (authors' code: no)."""
+    critic_learning_rate: float = 3e-4
+    """Adam's learning rate for Q1, Q2 and the Lagrange factor."""
+    policy_learning_rate: float = 1e-4
+    """Adam's learning rate for the policy and the entropy's weight."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check("samples", self.samples > 0, "at least 1")
+        for name in ("penalty", "lagrange_threshold"):
+            self.check(name, getattr(self, name) >= 0, "0 or more")
+
+    def for_run(self, steps: int) -> Self:
+        return replace(self, bc_steps=steps // 25) if self.bc_steps is None else self
+
+
+class CQL(Agent):
+    """Networks, losses and one update step. Actions are scaled to [-1, 1]."""
+
+    Config = CQLConfig
+    batch_size = 256
+    config: CQLConfig
+
+    def __init__(self, config: CQLConfig, spec: AgentSpec) -> None:
+        super().__init__(config, spec)
+        obs, act = spec.obs_dim, spec.act_dim
+        self.policy = TanhGaussianPolicy(self.network("policy_network", obs, 2 * act), name="policy")
+        self.q1, self.target_q1 = self.twin("q1", obs + act, 1)
+        self.q2, self.target_q2 = self.twin("q2", obs + act, 1)
+        self.critic_variables = self.q1.trainable_variables + self.q2.trainable_variables
+        self.critic_optimizer = self.optimizer(config.critic_learning_rate, self.critic_variables)
+        self.policy_optimizer = self.optimizer(config.policy_learning_rate, self.policy.trainable_variables)
+        self.log_alpha = self.add_weight(name="log_alpha", shape=(), initializer="zeros")
+        self.alpha_optimizer = self.optimizer(config.policy_learning_rate, [self.log_alpha])
+        if config.lagrange:
+            self.log_factor = self.add_weight(name="log_factor", shape=(), initializer="zeros")
+            self.factor_optimizer = self.optimizer(config.critic_learning_rate, [self.log_factor])
+
+    def draw(self, seed: tf.Tensor, batch_size: int) -> dict[str, tf.Tensor]:
+        """`random` [samples, B, act] uniform in (0, 1); `policy_here`, `policy_next` of that shape, `policy` and `next`
+        [B, act] normal."""
+        seeds, shape = tf.random.split(seed, 5, alg="philox"), (batch_size, self.spec.act_dim)
+        many = (self.config.samples, *shape)
+        return {
+            "random": stateless_uniform(many, seeds[0]),
+            "policy_here": stateless_normal(many, seeds[1]),
+            "policy_next": stateless_normal(many, seeds[2]),
+            "policy": stateless_normal(shape, seeds[3]),
+            "next": stateless_normal(shape, seeds[4]),
+        }
+
+    def td_target(self, batch: Batch, noise: tf.Tensor) -> tf.Tensor:
+        """r + gamma min Q'(s', a'), a' from the policy, [B, 1]."""
+        actions, log_prob = self.policy.sample(batch["next_observations"], {"normal": noise})
+        pair = tf.concat([batch["next_observations"], actions], -1)
+        value = tf.minimum(self.target_q1(pair), self.target_q2(pair))
+        if self.config.backup_entropy:
+            value -= tf.exp(self.log_alpha.value) * log_prob[:, None]
+        return pieces.td_target(batch, self.config.discount, value)
+
+    def proposals(self, batch: Batch, noise: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """The actions [3 samples, B, act] of the log-sum-exp and their log-densities [3 samples, B] (appendix F)."""
+        uniform = 2.0 * noise["random"] - 1.0
+        density = tf.fill(tf.shape(uniform)[:2], -self.spec.act_dim * math.log(2.0))
+        here = self.policy.sample(batch["observations"], {"normal": noise["policy_here"]})
+        after = self.policy.sample(batch["next_observations"], {"normal": noise["policy_next"]})
+        return tf.concat([uniform, after[0], here[0]], 0), tf.concat([density, after[1], here[1]], 0)
+
+    def gap(self, q: keras.Model, batch: Batch, actions: tf.Tensor, log_prob: tf.Tensor) -> tf.Tensor:
+        """Equation 4 without alpha: log sum exp Q(s, .) - Q(s, a), the mean over the batch.
+
+        The sum over actions is estimated by importance sampling, up to the number of samples, as in the authors' code.
+        """
+        values = tf.reshape(q(pieces.pair_all(batch["observations"], actions)), tf.shape(log_prob))
+        data = q(tf.concat([batch["observations"], batch["actions"]], -1))
+        return tf.reduce_mean(tf.reduce_logsumexp(values - log_prob, axis=0)) - tf.reduce_mean(data)
+
+    def factor(self) -> tf.Tensor:
+        """The Lagrange factor of the penalty."""
+        return tf.clip_by_value(tf.exp(self.log_factor.value), 0.0, 1e6) if self.config.lagrange else tf.constant(1.0)
+
+    def update_critics(self, batch: Batch, target: tf.Tensor, actions: tf.Tensor, log_prob: tf.Tensor) -> Metrics:
+        """Equation 4, or its Lagrange version (equation 30), whose factor is then updated."""
+        c, factor = self.config, self.factor()
+        margin = c.lagrange_threshold if c.lagrange else 0.0
+        with tf.GradientTape() as tape:
+            td, metrics = pieces.td_loss(self.q1, self.q2, batch, target)
+            gaps = [self.gap(q, batch, actions, log_prob) for q in (self.q1, self.q2)]
+            excess = tf.add_n([c.penalty * gap - margin for gap in gaps])
+            loss = td + factor * excess
+        self.critic_optimizer.apply(tape.gradient(loss, self.critic_variables), self.critic_variables)
+        if c.lagrange:
+            with tf.GradientTape() as tape:
+                factor_loss = -0.5 * self.factor() * excess
+            self.factor_optimizer.apply(tape.gradient(factor_loss, [self.log_factor]), [self.log_factor])
+        return metrics | {"critic/loss": loss, "cql/gap": tf.add_n(gaps) / 2.0, "cql/factor": factor}
+
+    def update_alpha(self, batch: Batch, noise: tf.Tensor) -> Metrics:
+        """SAC's weight of the entropy: towards an entropy of -act."""
+        _, log_prob = self.policy.sample(batch["observations"], {"normal": noise})
+        with tf.GradientTape() as tape:
+            loss = -self.log_alpha.value * tf.reduce_mean(log_prob - self.spec.act_dim)
+        self.alpha_optimizer.apply(tape.gradient(loss, [self.log_alpha]), [self.log_alpha])
+        return {"policy/entropy": -tf.reduce_mean(log_prob), "cql/alpha": tf.exp(self.log_alpha.value)}
+
+    def update_policy(self, batch: Batch, noise: tf.Tensor) -> Metrics:
+        """SAC's loss, alpha log pi - min(Q1, Q2); in the first `bc_steps` with the data's log-likelihood for Q."""
+        observations, variables = batch["observations"], self.policy.trainable_variables
+        cloning = self.policy_optimizer.iterations.value < (self.config.bc_steps or 0)
+        with tf.GradientTape() as tape:
+            actions, log_prob = self.policy.sample(observations, {"normal": noise})
+            pair = tf.concat([observations, actions], -1)
+            q = tf.minimum(self.q1(pair), self.q2(pair))[:, 0]
+            data = self.policy.log_prob(observations, batch["actions"])
+            loss = tf.reduce_mean(tf.exp(self.log_alpha.value) * log_prob - tf.where(cloning, data, q))
+        self.policy_optimizer.apply(tape.gradient(loss, variables), variables)
+        return {"policy/loss": loss, "policy/log_prob": tf.reduce_mean(data)}
+
+    def step(self, batch: Batch, noise: dict[str, tf.Tensor]) -> Metrics:
+        """One step as in the authors' code: policy and critics are updated against each other's old weights."""
+        metrics = self.update_alpha(batch, noise["policy"])
+        target = self.td_target(batch, noise["next"])
+        actions, log_prob = self.proposals(batch, noise)
+        metrics |= self.update_policy(batch, noise["policy"])
+        metrics |= self.update_critics(batch, target, actions, log_prob)
+        self.update_targets()
+        return metrics
+
+    def policy_action(self, observations: tf.Tensor) -> tf.Tensor:
+        return self.policy.mode(observations)
+
+    def model_action(self, observations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """A sample of the policy."""
+        normal = stateless_normal((observations.shape[0], self.spec.act_dim), seed)
+        return self.policy.sample(observations, {"normal": normal})[0]
