@@ -19,8 +19,9 @@ from lapo_tf.data.rewards import Relabel
 from lapo_tf.data.store import Written, check_new, check_own, write_dataset
 from lapo_tf.errors import UserError
 
-Interval = tuple[float, float]  # of receive times, in nanoseconds: [first, last)
+Interval = tuple[int, int]  # of receive times, in nanoseconds: [first, last)
 Report = dict[str, Any]
+BEGIN, END = -(1 << 62), 1 << 62  # before and after any time
 CLOCK_JUMP = 0.1  # seconds by which stamps and receive times may drift apart from one message to the next
 
 
@@ -172,7 +173,7 @@ def _beginning(bag: Bag, layout: BagLayout, samples: dict[str, Any], ticks: Time
 
 def _epochs(bag: Bag, layout: BagLayout) -> list[Interval]:
     """Receive times between which no topic's stamps run back (beyond one control step: that is mere disorder)."""
-    cuts: set[float] = set()
+    cuts: set[int] = set()
     for topic in {topic for f in layout.fields().values() if f.time == "header" for topic in f.topic}:
         log = bag.topics[topic]
         stamps, received = log.stamps("header"), log.stamps("receive")
@@ -184,46 +185,46 @@ def _epochs(bag: Bag, layout: BagLayout) -> list[Interval]:
                 f"{(stamps[n] - stamps[n + 1]) / NS:.3f} s before the one that came before it; was the clock set? "
                 "use `time: receive`, or `backwards: cut` to begin a new episode there"
             )
-        cuts |= {float(received[n + 1]) for n in back}
-    edges = [-np.inf, *sorted(cuts), np.inf]
+        cuts |= {int(received[n + 1]) for n in back}
+    edges = [BEGIN, *sorted(cuts), END]
     return list(pairwise(edges))
 
 
 def _intervals(bag: Bag, layout: BagLayout) -> list[Interval]:
     """Receive times of episodes, as the layout's `episodes` say."""
     cuts, events = layout.episodes, bag.events
-    intervals: list[Interval] = [(-np.inf, np.inf)]
+    intervals: list[Interval] = [(BEGIN, END)]
     if cuts.while_ is not None:
-        states = [*events["while"], (np.inf, False)]
+        states = [*events["while"], (END, False)]
         intervals = [(a, b) for (a, on), (b, _) in pairwise(states) if on]
         intervals = _joined(intervals)
     elif cuts.change is not None:
         said = events["change"]
         changes = [t for n, (t, v) in enumerate(said) if n == 0 or v != said[n - 1][1]]
-        intervals = list(pairwise([*changes, np.inf]))
+        intervals = list(pairwise([*changes, END]))
     elif cuts.start is not None or cuts.stop is not None:
-        starts = _calls(events, "start") if cuts.start is not None else [-np.inf]
+        starts = _calls(events, "start") if cuts.start is not None else [BEGIN]
         stops = _calls(events, "stop") if cuts.stop is not None else []
         if cuts.start is None:
-            starts = [-np.inf, *stops]
-        ends = [min([t for t in (*starts, *stops) if t > start], default=np.inf) for start in starts]
+            starts = [BEGIN, *stops]
+        ends = [min([t for t in (*starts, *stops) if t > start], default=END) for start in starts]
         intervals = list(zip(starts, ends, strict=True))
     if cuts.gap is not None:
         heard = np.unique(np.concatenate([bag.topics[t].stamps("receive") for t in _used(layout)]))
         silent = np.flatnonzero(np.diff(heard) > cuts.gap * NS)
         for n in silent:
-            intervals = [part for i in intervals for part in _without(i, float(heard[n]) + 1, float(heard[n + 1]))]
+            intervals = [part for i in intervals for part in _without(i, int(heard[n]) + 1, int(heard[n + 1]))]
     return intervals
 
 
-def _calls(events: dict[str, list[tuple[int, Any]]], name: str) -> list[float]:
+def _calls(events: dict[str, list[tuple[int, Any]]], name: str) -> list[int]:
     """When messages came or services were called. Introspection tells of a call up to four times; once counts."""
     times = [(t, kind) for t, kind in events[name]]
     if times and not isinstance(times[0][1], bool):
         received, sent = 1, 0  # service_msgs/msg/ServiceEventInfo: REQUEST_RECEIVED, REQUEST_SENT
         seen = received if any(kind == received for _, kind in times) else sent
         times = [(t, kind) for t, kind in times if kind == seen]
-    return [float(t) for t, _ in times]
+    return [t for t, _ in times]
 
 
 def _joined(intervals: list[Interval]) -> list[Interval]:
@@ -236,7 +237,7 @@ def _joined(intervals: list[Interval]) -> list[Interval]:
     return joined
 
 
-def _without(interval: Interval, first: float, last: float) -> list[Interval]:
+def _without(interval: Interval, first: int, last: int) -> list[Interval]:
     a, b = interval
     if b <= first or a >= last:
         return [interval]

@@ -67,7 +67,7 @@ class Bag:
     events: dict[str, list[tuple[int, Any]]]  # by condition: when it was received, and its value
     not_finite: dict[str, int]  # by field path: values left out
 
-    def samples(self, name: str, f: BagField, first: float, last: float) -> list[tuple[slice | list[int], Samples]]:
+    def samples(self, name: str, f: BagField, first: int, last: int) -> list[tuple[slice | list[int], Samples]]:
         """The field's samples received in [first, last): which of its channels, and these in order of their stamps."""
         parts: dict[tuple[int, ...] | None, list[tuple[Times, np.ndarray]]] = {}
         columns = [i for series in self.series[name] for i in series.columns or ()]
@@ -162,7 +162,8 @@ def _opened(path: Path, layout: BagLayout) -> Iterator[AnyReader]:
                 store.register(get_types_from_msg(text, f"{package}/msg/{message.stem}"))
         with AnyReader([path], default_typestore=store) as reader:
             own = reader.typestore.fielddefs
-            reader.typestore.register({k: v for k, v in store.fielddefs.items() if k not in own})
+            if any(connection.msgtype not in own for connection in reader.connections):
+                reader.typestore.register({k: v for k, v in store.fielddefs.items() if k not in own})
             yield reader
     except (UserError, KeyboardInterrupt):
         raise
