@@ -1,0 +1,241 @@
+"""A policy bundle: a learned policy as one folder, and all that a robot needs to know to run it.
+
+    policy.tflite     raw observation [1, obs] -> raw action [1, act]; scaling and bounds are inside
+    novelty.tflite    raw observation, action -> scores [1, k] of how unlike the training data they are
+    policy.json       the layout of both by name, units, rate, task, score, provenance, thresholds, checksums
+
+`python -m lapo_tf.export RUN` writes it. Running it takes numpy and `ai-edge-litert`, nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robot_bridge.errors import UserError
+
+FORMAT = 1
+"""Version of the bundle's layout that this code reads."""
+
+MODEL, NOVELTY, DESCRIPTION = "policy.tflite", "novelty.tflite", "policy.json"
+
+# How far beyond the data's extremes a number may lie before `Policy.outside` names it: a share of their distance, and
+# for numbers that never changed in the data a share of their size (float32 rounding and a little noise).
+RANGE_SLACK = 0.1
+CONSTANT_SLACK = 1e-3
+
+
+@dataclass(frozen=True)
+class ObservationEntry:
+    """One number of the observation.
+
+    Attributes:
+        name: `<joint>/<quantity>`, or `goal/<what>`.
+        unit: SI; empty for a pure number.
+        low, high: the extremes of the training data.
+        quantiles: 0.1, 1, 50, 99 and 99.9 % of the training data.
+        constant: the value, where the task fixes it; it is then no input of the robot.
+    """
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    quantiles: tuple[float, ...]
+    constant: float | None = None
+
+
+@dataclass(frozen=True)
+class ActionEntry:
+    """One number of the action, within [low, high]; times `scale` it is the joint's `quantity` in `unit`."""
+
+    joint: str
+    quantity: str
+    unit: str
+    scale: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class NoveltyScore:
+    """One of the scores that tell how unlike the training data a moment is; `threshold` is what held-out data reach.
+
+    Attributes:
+        name: "observation" or "action".
+        threshold: larger scores are novel.
+        calibration: how the threshold was found, in words.
+        alarms: share of the steps of trial episodes above it, or None without trial.
+    """
+
+    name: str
+    threshold: float
+    calibration: str
+    alarms: float | None = None
+
+
+@dataclass(frozen=True)
+class Description:
+    """`policy.json`."""
+
+    task: str
+    control_rate: float
+    observations: tuple[ObservationEntry, ...]
+    actions: tuple[ActionEntry, ...]
+    novelty: tuple[NoveltyScore, ...]
+    sha256: dict[str, str]
+    """Of the two models, by file name."""
+    score: dict[str, Any] = field(default_factory=dict)
+    """Of this very bundle in the task's simulator, run directly; empty if it was not tried."""
+    data: dict[str, Any] = field(default_factory=dict)
+    """What the policy was trained on: id, provenance, sha256, size."""
+    source: dict[str, Any] = field(default_factory=dict)
+    """The run, its step, seed and versions."""
+    check: dict[str, Any] = field(default_factory=dict)
+    """How the exported model was compared with the trained one."""
+
+    @staticmethod
+    def read(folder: Path) -> Description:
+        """Read `policy.json`.
+
+        Raises:
+            UserError: it is missing, damaged or of another format version.
+        """
+        path = folder / DESCRIPTION
+        hint = "make the bundle with: python -m lapo_tf.export RUN --out FOLDER"
+        try:
+            values = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise UserError(f"{folder} is no policy bundle (no {DESCRIPTION}): {hint}") from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} is damaged ({error}): {hint}") from None
+        version = values.pop("format", None) if isinstance(values, dict) else None
+        if version != FORMAT:
+            raise UserError(f"{path} is of format {version}, this robot_bridge reads {FORMAT}: {hint}")
+        try:
+            parts: dict[str, Any] = {
+                "observations": tuple(_entry(ObservationEntry, v) for v in values.pop("observations")),
+                "actions": tuple(_entry(ActionEntry, v) for v in values.pop("actions")),
+                "novelty": tuple(_entry(NoveltyScore, v) for v in values.pop("novelty")),
+            }
+            return Description(**parts, **values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): {hint}") from None
+
+    def to_json(self) -> str:
+        """What `read` reads."""
+        values = {"format": FORMAT} | {k: _plain(v) for k, v in vars(self).items()}
+        return json.dumps(values, indent=1, allow_nan=False) + "\n"
+
+
+def _entry(kind: type, values: dict[str, Any]) -> Any:
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return vars(value) if hasattr(value, "__dataclass_fields__") else value
+
+
+class _Model:
+    """A LiteRT model with named inputs and one output, all [1, n] of float32."""
+
+    def __init__(self, name: str, content: bytes, inputs: dict[str, int], output: str, size: int) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        try:
+            self._interpreter = Interpreter(model_content=content, num_threads=1)
+            self._interpreter.allocate_tensors()
+            (key,) = self._interpreter.get_signature_list()
+            signature = self._interpreter.get_signature_runner(key)
+        except (ValueError, RuntimeError) as error:
+            raise UserError(f"{name} is no LiteRT model ({str(error).splitlines()[0]}): export it again") from None
+        into, out = signature.get_input_details(), signature.get_output_details()
+        found = {name: tuple(int(n) for n in detail["shape"]) for name, detail in (into | out).items()}
+        expected = {name: (1, n) for name, n in (inputs | {output: size}).items()}
+        if found != expected:
+            raise UserError(f"{name} has {found}, but {DESCRIPTION} says {expected}: export the bundle again")
+        self._inputs = [into[name]["index"] for name in inputs]
+        self._output = out[output]["index"]
+
+    def __call__(self, *values: np.ndarray) -> np.ndarray:
+        for index, value in zip(self._inputs, values, strict=True):
+            self._interpreter.set_tensor(index, value[None])
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._output)[0]
+
+
+class Policy:
+    """A loaded bundle. Its methods may be called from one thread at a time."""
+
+    def __init__(self, description: Description, models: dict[str, bytes]) -> None:
+        self.description = d = description
+        obs, act = len(d.observations), len(d.actions)
+        inputs = {"observation": obs}
+        self._policy = _Model(MODEL, models[MODEL], inputs, "action", act)
+        self._scores = _Model(NOVELTY, models[NOVELTY], inputs | {"action": act}, "novelty", len(d.novelty))
+        self._thresholds = np.array([score.threshold for score in d.novelty], np.float32)
+        self._constants = {i: e.constant for i, e in enumerate(d.observations) if e.constant is not None}
+        low, high = (np.array([getattr(e, end) for e in d.observations]) for end in ("low", "high"))
+        size = np.maximum(1.0, np.maximum(np.abs(low), np.abs(high)))
+        slack = np.maximum(RANGE_SLACK * (high - low), CONSTANT_SLACK * size)
+        self._low, self._high = low - slack, high + slack
+
+    @staticmethod
+    def load(folder: Path | str) -> Policy:
+        """Load a bundle, verifying its checksums, version and shapes.
+
+        Raises:
+            UserError: there is none, or it is damaged.
+        """
+        folder = Path(folder)
+        description = Description.read(folder)
+        models = {}
+        for name in (MODEL, NOVELTY):
+            try:
+                models[name] = (folder / name).read_bytes()
+            except FileNotFoundError:
+                raise UserError(f"{folder} has no {name}: export the bundle again") from None
+            found, said = hashlib.sha256(models[name]).hexdigest(), str(description.sha256.get(name))
+            if found != said:
+                raise UserError(
+                    f"{folder / name} has sha256 {found[:12]}…, but {DESCRIPTION} says {said[:12]}…: "
+                    "it was changed or cut short; copy or export the bundle again"
+                )
+        return Policy(description, models)
+
+    def infer(self, observation: np.ndarray) -> np.ndarray:
+        """The raw action [act], float32, for a raw observation [obs].
+
+        Raises:
+            ValueError: the observation has another shape.
+        """
+        return self._policy(self._checked(observation))
+
+    def novelty(self, observation: np.ndarray, action: np.ndarray) -> np.ndarray:
+        """The novelty scores [k] in units of their thresholds: above 1 is unlike the training data."""
+        return self._scores(self._checked(observation), np.asarray(action, np.float32)) / self._thresholds
+
+    def _checked(self, observation: np.ndarray) -> np.ndarray:
+        values = np.asarray(observation, np.float32)
+        if values.shape != (len(self.description.observations),):
+            raise ValueError(f"observation of shape {values.shape}: expected ({len(self.description.observations)},)")
+        return values
+
+    def observation(self) -> np.ndarray:
+        """A new observation [obs], float64: the task's constants in place, NaN where the robot has to fill in."""
+        values = np.full(len(self.description.observations), np.nan)
+        for index, constant in self._constants.items():
+            values[index] = constant
+        return values
+
+    def outside(self, observation: np.ndarray) -> list[str]:
+        """Names of the numbers that lie beyond anything in the training data (10 % of its range is allowed)."""
+        beyond = (observation < self._low) | (observation > self._high)
+        return [self.description.observations[i].name for i in np.flatnonzero(beyond)]
