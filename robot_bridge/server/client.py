@@ -56,11 +56,8 @@ class Client:
     slows down nobody. Everything else must arrive, so a client that does not read is disconnected.
     """
 
-    def __init__(
-        self, websocket: ServerConnection, counters: Counters, faults: Faults, *, allowed: bool, max_size: int
-    ) -> None:
+    def __init__(self, websocket: ServerConnection, counters: Counters, faults: Faults, max_size: int) -> None:
         self.websocket = websocket
-        self.allowed = allowed
         self.level = LEVELS.index("error")
         self.fragments = Fragments(max_size)
         self.closed = False

@@ -22,14 +22,12 @@ from robot_bridge.server.broker import Broker, Validator
 from robot_bridge.server.client import Client
 from robot_bridge.server.faults import Faults
 from robot_bridge.server.rosapi import Definitions
-from robot_bridge.server.wire import ProtocolError, decode
 
 LOGGER = logging.getLogger(__name__)
 
 LOCAL_ORIGIN = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MAX_CLIENTS = 100
-AUTH_TIMEOUT = 5.0  # s that a client may take to give its token
 TICK = 0.1  # s between looks at the clock and the clients
 
 
@@ -48,8 +46,8 @@ class RosbridgeServer:
     Args:
         host: address to listen on; everybody who can reach it can move the robot, unless there is a token.
         port: 0 takes a free one, and keeps it when started again.
-        token: what clients must present, as `ws://host:port/?token=…` or by the operation `auth` with a field `token`
-            (or `mac`, as roslib's `authenticate` calls its first argument). Without it a client can do nothing.
+        token: what clients must present, as `ws://host:port/?token=…`; others cannot connect. The operation `auth` is
+            accepted, and does nothing.
         origins: web pages that may connect, beside those of this computer; programs that are no browsers always may.
         max_size: bytes of the largest message.
         service_timeout: seconds a service may take, unless the call says otherwise (rosbridge_server: 5).
@@ -260,41 +258,22 @@ class RosbridgeServer:
             client.give_up(reason)
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Judge a connection before it opens: its token, if the address carries one, and whether there is room."""
-        tokens = parse_qs(urlsplit(request.path).query).get("token")
-        allowed = self._token is None
-        if self._token is not None and tokens:
-            if not self._correct(tokens[-1]):
-                self.counters.add("rejected.token")
-                return connection.respond(HTTPStatus.UNAUTHORIZED, "wrong token\n")
-            allowed = True
+        """Judge a connection before it opens: its token, and whether there is room."""
+        given = parse_qs(urlsplit(request.path).query).get("token", [""])[-1]
+        if self._token is not None and not hmac.compare_digest(given.encode(), self._token.encode()):
+            self.counters.add("rejected.token")
+            return connection.respond(HTTPStatus.UNAUTHORIZED, "this server wants its token: ws://…/?token=…\n")
         if len(self._broker.clients) >= MAX_CLIENTS:
             self.counters.add("rejected.full")
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, f"more than {MAX_CLIENTS} clients\n")
-        connection.allowed = allowed  # type: ignore[attr-defined]
         return None
 
-    def _correct(self, token: object) -> bool:
-        return (
-            self._token is not None
-            and isinstance(token, str)
-            and hmac.compare_digest(token.encode("utf-8", "replace"), self._token.encode("utf-8", "replace"))
-        )
-
     async def _serve(self, websocket: ServerConnection) -> None:
-        client = Client(
-            websocket,
-            self.counters,
-            self.faults,
-            allowed=websocket.allowed,  # type: ignore[attr-defined]
-            max_size=self._max_size,
-        )
+        client = Client(websocket, self.counters, self.faults, self._max_size)
         self._broker.clients.add(client)
         writer = asyncio.create_task(client.write())
         gone = asyncio.create_task(websocket.wait_closed())
         try:
-            if not client.allowed and not await self._authenticate(client):
-                return
             async for text in websocket:
                 if self._check_stall(self._loop.time()) or client.closed:
                     return
@@ -310,21 +289,6 @@ class RosbridgeServer:
             self._broker.remove(client)
             with contextlib.suppress(asyncio.CancelledError, ConnectionClosed):
                 await writer
-
-    async def _authenticate(self, client: Client) -> bool:
-        """Wait for the operation `auth` with the right token; anything else closes the connection."""
-        reason = f"no token within {AUTH_TIMEOUT:g} s"
-        with contextlib.suppress(asyncio.TimeoutError, ProtocolError):
-            text = await asyncio.wait_for(client.websocket.recv(), AUTH_TIMEOUT)
-            reason = "this server wants a token first: {op: 'auth', token: …}, or ws://…/?token=…"
-            message = decode(text)
-            if message["op"] == "auth":
-                reason = "wrong token"
-                client.allowed = self._correct(message.get("token", message.get("mac")))
-        if not client.allowed:
-            self.counters.add("rejected.token")
-            await client.websocket.close(1008, reason)
-        return client.allowed
 
 
 def _quiet_logger() -> logging.Logger:

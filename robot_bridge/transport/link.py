@@ -20,7 +20,7 @@ from roslibpy.comm.comm_asyncio import (
 from robot_bridge.counters import Counters
 from robot_bridge.transport.base import TransportError
 
-logging.getLogger("roslibpy").setLevel(logging.CRITICAL)  # it tells every lost connection with a traceback
+logging.getLogger("autobahn").setLevel(logging.ERROR)  # it warns of every attempt that fails
 
 PING_INTERVAL = 0.05  # s
 FROZEN = 1.2  # s without an answer to a ping, after which the connection is given up
@@ -63,6 +63,8 @@ class Link:
         self.loop: asyncio.AbstractEventLoop = manager.loop
         self._opened, self._closed, self._received = opened, closed, received
         self._protocol: _Protocol | None = None
+        self._opening: _Protocol | None = None
+        self._stopped = False
         self._answered = 0.0
         self._pinged: float | None = None
         self._tick_due = 0.0
@@ -107,7 +109,10 @@ class Link:
 
     async def stop(self) -> None:
         """Close the connection, and do not come back. What was sent before is delivered if the peer takes it."""
+        self._stopped = True
         self._factory.stop()
+        if self._opening:
+            self._opening.reset()
         if protocol := self._protocol:
             self._lose(None)
             protocol.sendClose(1000)
@@ -119,7 +124,14 @@ class Link:
 
     # Called by the protocol -------------------------------------------------------------------------------------------
 
+    def on_made(self, protocol: _Protocol) -> None:
+        self._opening = protocol
+
     def on_open(self, protocol: _Protocol) -> None:
+        self._opening = None
+        if self._stopped:
+            protocol.reset()
+            return
         self._protocol, self.problem = protocol, ""
         self._answered, self._pinged = self.loop.time(), None
         self._tick_due = self.loop.time()
@@ -127,10 +139,13 @@ class Link:
         self._opened(self)
 
     def on_close(self, protocol: _Protocol, reason: str) -> None:
+        if protocol is self._opening:
+            self._opening = None
         if protocol is self._protocol:
             self._lose("dropped")
         else:
-            self.problem = self.problem or reason
+            refused = "[401]" in reason
+            self.problem = "the server wants a (right) token: ws://…/?token=…" if refused else reason
 
     def on_pong(self, protocol: _Protocol) -> None:
         if protocol is self._protocol and self._pinged is not None:
@@ -179,6 +194,7 @@ class _Protocol(AsyncioRosBridgeProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
+        self.factory.link.on_made(self)
         # autobahn's own timers belong to whatever loop was first in the process, which need not run.
         self._handshake = self.factory.link.loop.call_later(HANDSHAKE, self.reset)
 

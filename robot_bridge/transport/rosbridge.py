@@ -9,9 +9,7 @@ import logging
 import threading
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from roslibpy.comm.comm_asyncio import AsyncioEventLoopManager
@@ -30,11 +28,11 @@ from robot_bridge.transport.base import (
 from robot_bridge.transport.encoding import encode
 from robot_bridge.transport.link import PING_INTERVAL, WRITE_BUFFER, Link
 from robot_bridge.transport.requests import Clients, Servers
+from robot_bridge.transport.topics import Topics
 
 LOGGER = logging.getLogger(__name__)
 
 SLOW_CALLBACK = 0.02  # s
-MAX_HANDOVER = 1000  # messages on their way to the I/O thread
 
 
 class RosbridgeTransport:
@@ -63,8 +61,9 @@ class RosbridgeTransport:
     Counters (`dropped.*` are messages not sent):
         dropped.disconnected, .unacknowledged (no recent pong), .late (reached the I/O thread late), .backlog (socket or
         hand-over full), .answer (responses, feedback and results without a connection to go to),
-        received.overrun, .malformed, .unexpected; late_answers; callback_errors; slow_callbacks; reconnects;
-        lost.dropped, .frozen, .stalled, .partner (the other websocket went); refused (errors that the server reported).
+        received.overrun (a callback was slow), .lost (waited when the connection went), .malformed, .unexpected;
+        lost.dropped, .frozen, .stalled, .partner (the other websocket went); refused (errors that the server reported);
+        late_answers; callback_errors; slow_callbacks; reconnects.
     """
 
     def __init__(self, url: str, *, max_age: float = 0.2) -> None:
@@ -72,9 +71,7 @@ class RosbridgeTransport:
         self.url = url
         self.counters = Counters()
         self._max_age = max_age
-        self._lock = threading.RLock()  # guards the registries below, for the threads of users
-        self._advertised: dict[str, _Advertised] = {}
-        self._topics: dict[str, _Topic] = {}
+        self._lock = threading.RLock()  # guards what start, close and on_connection change
         self._listeners: list[Callable[[bool], None]] = []
         self._complained: set[str] = set()
         self._manager: AsyncioEventLoopManager | None = None
@@ -82,9 +79,9 @@ class RosbridgeTransport:
         self._requests: Link | None = None
         self._connected = threading.Event()
         self._was_connected = False
-        self._handover: deque[tuple[float, bytes]] = deque()
         self._prefix = uuid.uuid4().hex[:12]  # rosbridge_server keeps all clients' goal ids in one table
         self._ids = itertools.count(1)
+        self._topics = Topics(self, max_age)
         self._clients = Clients(self)
         self._servers = Servers(self)
 
@@ -142,7 +139,7 @@ class RosbridgeTransport:
     def on_connection(self, callback: Callable[[bool], None]) -> Closable:
         with self._lock:
             self._listeners.append(callback)
-        return _Closing(lambda: self._listeners.remove(callback))
+        return Closing(lambda: self._listeners.remove(callback))
 
     def _on_io_thread(self) -> bool:
         try:
@@ -151,10 +148,9 @@ class RosbridgeTransport:
             return False
 
     def _opened(self, link: Link) -> None:
-        with self._lock:
-            operations = self._declarations() if link is self._streams else self._servers.declarations()
-            for operation in operations:
-                link.send(encode(operation))
+        declared = self._topics if link is self._streams else self._servers
+        for operation in declared.declarations():
+            link.send(encode(operation))
         if self._streams and self._requests and self._streams.open and self._requests.open:
             self._set_connected(True)
 
@@ -174,9 +170,7 @@ class RosbridgeTransport:
             self._connected.set()
         else:
             self._connected.clear()
-            while self._handover:
-                self._handover.popleft()
-                self.counters.add("dropped.disconnected")
+            self._topics.fail()
             self._clients.fail(reason)
             self._servers.fail()
         with self._lock:
@@ -186,8 +180,15 @@ class RosbridgeTransport:
 
     # Used by everything that talks ------------------------------------------------------------------------------------
 
-    def obstacle(self, link: Link | None) -> str | None:
-        """Why nothing can be sent on `link` now, as the name of a counter, or None."""
+    def stream_obstacle(self) -> str | None:
+        """Why nothing can be sent on the websocket of topics now, as the name of a counter, or None."""
+        return self._obstacle(self._streams)
+
+    def request_obstacle(self) -> str | None:
+        """The same of the websocket of services and actions."""
+        return self._obstacle(self._requests)
+
+    def _obstacle(self, link: Link | None) -> str | None:
         if link is None or not self.connected:
             return "disconnected"
         return "unacknowledged" if link.age > self._max_age else None
@@ -213,16 +214,21 @@ class RosbridgeTransport:
 
         self.on_loop(send)
 
+    def send_stream(self, text: bytes) -> str | None:
+        """Write an operation on the websocket of topics, or say why not. On the I/O thread."""
+        if self._streams is None or not self.connected:
+            return "disconnected"
+        if self._streams.backlog > WRITE_BUFFER:
+            return "backlog"
+        self._streams.send(text)
+        return None
+
     def send_request(self, text: bytes) -> bool:
         """Write an operation on the websocket of services and actions. On the I/O thread."""
         if self._requests is None or not self.connected:
             return False
         self._requests.send(text)
         return True
-
-    def request_obstacle(self) -> str | None:
-        """`obstacle` of the websocket of services and actions."""
-        return self.obstacle(self._requests)
 
     def call_later(self, seconds: float, function: Callable[..., None], *args: Any) -> asyncio.TimerHandle:
         """A timer of the I/O thread, on it."""
@@ -256,55 +262,11 @@ class RosbridgeTransport:
 
     # Topics -----------------------------------------------------------------------------------------------------------
 
-    def _declarations(self) -> list[Message]:
-        return [a.operation(name) for name, a in self._advertised.items()] + [
-            topic.operation() for topic in self._topics.values()
-        ]
-
     def advertise(self, topic: str, type: str) -> Closable:
-        with self._lock:
-            advertised = self._advertised.setdefault(topic, _Advertised(type))
-            if advertised.type != type:
-                raise ValueError(f"{topic} is advertised with the type {advertised.type} already, not {type}")
-            advertised.users += 1
-            self.declare(advertised.operation(topic))
-        return _Closing(lambda: self._unadvertise(topic, advertised))
-
-    def _unadvertise(self, topic: str, advertised: _Advertised) -> None:
-        with self._lock:
-            advertised.users -= 1
-            if not advertised.users and self._advertised.get(topic) is advertised:
-                del self._advertised[topic]
-                self.declare({"op": "unadvertise", "id": f"advertise:{topic}", "topic": topic})
+        return Closing(self._topics.advertise(topic, type))
 
     def publish(self, topic: str, message: Message) -> bool:
-        if topic not in self._advertised:
-            raise ValueError(f"{topic} is not advertised: call advertise() first")
-        text = encode({"op": "publish", "topic": topic, "msg": message})
-        obstacle = self.obstacle(self._streams)
-        if obstacle is None and len(self._handover) >= MAX_HANDOVER:
-            obstacle = "backlog"
-        if obstacle is None:
-            self._handover.append((time.monotonic(), text))
-            if self.on_loop(self._write):
-                return True
-            obstacle = "disconnected"
-        self.counters.add(f"dropped.{obstacle}")
-        return False
-
-    def _write(self) -> None:
-        if not self._handover or self._streams is None:
-            return  # dropped with the connection
-        since, text = self._handover.popleft()
-        obstacle = self.obstacle(self._streams)
-        if obstacle is None and time.monotonic() - since > self._max_age:
-            obstacle = "late"
-        if obstacle is None and self._streams.backlog > WRITE_BUFFER:
-            obstacle = "backlog"
-        if obstacle is None:
-            self._streams.send(text)
-        else:
-            self.counters.add(f"dropped.{obstacle}")
+        return self._topics.publish(topic, message)
 
     def subscribe(
         self,
@@ -315,56 +277,11 @@ class RosbridgeTransport:
         queue_length: int = 1,
         throttle_ms: int = 0,
     ) -> Closable:
-        if queue_length < 1 or throttle_ms < 0:
-            raise ValueError(f"queue_length {queue_length}, throttle_ms {throttle_ms}: expected at least 1 and 0")
-        with self._lock:
-            subscribed = self._topics.setdefault(topic, _Topic(topic, type))
-            if subscribed.type != type:
-                raise ValueError(f"{topic} is subscribed with the type {subscribed.type} already, not {type}")
-            subscription = _Subscription(callback, queue_length, throttle_ms)
-            subscribed.subscriptions = (*subscribed.subscriptions, subscription)
-            self.declare(subscribed.operation())
-        return _Closing(lambda: self._unsubscribe(subscribed, subscription))
-
-    def _unsubscribe(self, topic: _Topic, subscription: _Subscription) -> None:
-        with self._lock:
-            subscription.closed = True
-            topic.subscriptions = tuple(s for s in topic.subscriptions if s is not subscription)
-            if topic.subscriptions:
-                self.declare(topic.operation())
-            elif self._topics.get(topic.name) is topic:
-                del self._topics[topic.name]
-                self.declare({"op": "unsubscribe", "id": f"subscribe:{topic.name}", "topic": topic.name})
+        return Closing(self._topics.subscribe(topic, type, callback, queue_length, throttle_ms))
 
     def _receive_stream(self, message: Message) -> None:
-        if message.get("op") != "publish":
+        if not self._topics.receive(message):
             self._receive_other(message)
-            return
-        name, values = message.get("topic"), message.get("msg")
-        if not isinstance(name, str) or not isinstance(values, dict):
-            self.counters.add("received.malformed")
-            return
-        topic = self._topics.get(name)
-        if topic is None:
-            self.counters.add("received.unexpected")
-            return
-        for subscription in topic.subscriptions:
-            # Delivered only after everything that has arrived was read: so a slow callback sees the latest.
-            if len(subscription.waiting) == subscription.waiting.maxlen:
-                self.counters.add("received.overrun")
-            subscription.waiting.append(values)
-            if not subscription.scheduled:
-                subscription.scheduled = True
-                asyncio.get_running_loop().call_soon(self._deliver, name, subscription)
-
-    def _deliver(self, name: str, subscription: _Subscription) -> None:
-        message = subscription.waiting.popleft()
-        if subscription.waiting:
-            asyncio.get_running_loop().call_soon(self._deliver, name, subscription)
-        else:
-            subscription.scheduled = False
-        if not subscription.closed:
-            self.guard(f"the subscription of {name}", subscription.callback, message)
 
     def _receive_other(self, message: Message) -> None:
         if message.get("op") == "status":
@@ -383,7 +300,7 @@ class RosbridgeTransport:
         self._clients.call_service(name, type, request, done, timeout)
 
     def advertise_service(self, name: str, type: str, handler: Callable[[Message, Respond], None]) -> Closable:
-        return _Closing(self._servers.offer("service", name, type, handler))
+        return Closing(self._servers.offer("service", name, type, handler))
 
     def send_goal(
         self,
@@ -402,7 +319,7 @@ class RosbridgeTransport:
         return self._clients.cancel_goal(action, goal_id, timeout)
 
     def advertise_action(self, action: str, type: str, handler: Callable[[Message, GoalHandle], None]) -> Closable:
-        return _Closing(self._servers.offer("action", action, type, handler))
+        return Closing(self._servers.offer("action", action, type, handler))
 
     # rosapi -----------------------------------------------------------------------------------------------------------
 
@@ -448,54 +365,14 @@ def _strings(values: Message, name: str) -> Sequence[str]:
     return strings
 
 
-class _Closing:
+class Closing:
     """Undoes something, once."""
 
     def __init__(self, undo: Callable[[], None]) -> None:
         self._undo: Callable[[], None] | None = undo
 
     def close(self) -> None:
+        """See `Closable.close`."""
         undo, self._undo = self._undo, None
         if undo:
             undo()
-
-
-@dataclass
-class _Advertised:
-    type: str
-    users: int = 0
-
-    def operation(self, topic: str) -> Message:
-        # A queue of one: rosbridge_server's publishers are transient local, and late subscribers get what is queued.
-        head: Message = {"op": "advertise", "id": f"advertise:{topic}", "topic": topic, "type": self.type}
-        return head | {"latch": False, "queue_size": 1}
-
-
-class _Subscription:
-    """Of one user."""
-
-    def __init__(self, callback: Callable[[Message], None], queue_length: int, throttle_ms: int) -> None:
-        self.callback = callback
-        self.throttle_ms = throttle_ms
-        self.waiting: deque[Message] = deque(maxlen=queue_length)
-        self.scheduled = False
-        self.closed = False
-
-
-@dataclass
-class _Topic:
-    """All subscriptions of a topic; the server knows of one."""
-
-    name: str
-    type: str
-    subscriptions: tuple[_Subscription, ...] = field(default=())
-
-    def operation(self) -> Message:
-        return {
-            "op": "subscribe",
-            "id": f"subscribe:{self.name}",
-            "topic": self.name,
-            "type": self.type,
-            "throttle_rate": min(s.throttle_ms for s in self.subscriptions),
-            "queue_length": max(s.waiting.maxlen or 1 for s in self.subscriptions),
-        }

@@ -1,0 +1,197 @@
+"""Topics: what this transport publishes and subscribes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from robot_bridge.transport.base import Message
+from robot_bridge.transport.encoding import encode
+
+if TYPE_CHECKING:
+    from robot_bridge.transport.rosbridge import RosbridgeTransport
+
+MAX_HANDOVER = 1000  # messages on their way to the I/O thread
+
+
+class Topics:
+    """Everything about topics. The registries belong to whoever holds the lock; messages, to the I/O thread."""
+
+    def __init__(self, transport: RosbridgeTransport, max_age: float) -> None:
+        self._transport = transport
+        self._max_age = max_age
+        self._lock = threading.Lock()
+        self._advertised: dict[str, _Advertised] = {}
+        self._topics: dict[str, _Topic] = {}
+        self._handover: deque[tuple[float, bytes]] = deque()
+
+    def declarations(self) -> list[Message]:
+        """What a new connection must be told."""
+        with self._lock:
+            advertised = [a.operation(name) for name, a in self._advertised.items()]
+            return advertised + [topic.operation() for topic in self._topics.values()]
+
+    def fail(self) -> None:
+        """The connection is lost: drop what was on its way."""
+        counters = self._transport.counters
+        while self._handover:
+            self._handover.popleft()
+            counters.add("dropped.disconnected")
+        with self._lock:
+            subscriptions = [s for topic in self._topics.values() for s in topic.subscriptions]
+        for subscription in subscriptions:
+            if subscription.waiting:
+                counters.add("received.lost", len(subscription.waiting))
+                subscription.waiting.clear()
+
+    # Outwards ---------------------------------------------------------------------------------------------------------
+
+    def advertise(self, topic: str, type: str) -> Callable[[], None]:
+        """See `Transport.advertise`; returns what ends it."""
+        with self._lock:
+            advertised = self._advertised.setdefault(topic, _Advertised(type))
+            if advertised.type != type:
+                raise ValueError(f"{topic} is advertised with the type {advertised.type} already, not {type}")
+            advertised.users += 1
+            self._transport.declare(advertised.operation(topic))
+        return lambda: self._unadvertise(topic, advertised)
+
+    def _unadvertise(self, topic: str, advertised: _Advertised) -> None:
+        with self._lock:
+            advertised.users -= 1
+            if not advertised.users and self._advertised.get(topic) is advertised:
+                del self._advertised[topic]
+                self._transport.declare({"op": "unadvertise", "id": f"advertise:{topic}", "topic": topic})
+
+    def publish(self, topic: str, message: Message) -> bool:
+        """See `Transport.publish`."""
+        if topic not in self._advertised:
+            raise ValueError(f"{topic} is not advertised: call advertise() first")
+        text = encode({"op": "publish", "topic": topic, "msg": message})
+        obstacle = self._transport.stream_obstacle()
+        if obstacle is None and len(self._handover) >= MAX_HANDOVER:
+            obstacle = "backlog"
+        if obstacle is None:
+            self._handover.append((time.monotonic(), text))
+            if self._transport.on_loop(self._write):
+                return True
+            obstacle = "disconnected"
+        self._transport.counters.add(f"dropped.{obstacle}")
+        return False
+
+    def _write(self) -> None:
+        """On the I/O thread: write the oldest message of the hand-over, if it may still be sent."""
+        if not self._handover:
+            return  # dropped with the connection
+        since, text = self._handover.popleft()
+        obstacle = self._transport.stream_obstacle()
+        if obstacle is None and time.monotonic() - since > self._max_age:
+            obstacle = "late"
+        if obstacle is None:
+            obstacle = self._transport.send_stream(text)
+        if obstacle is not None:
+            self._transport.counters.add(f"dropped.{obstacle}")
+
+    # Inwards ----------------------------------------------------------------------------------------------------------
+
+    def subscribe(
+        self, topic: str, type: str, callback: Callable[[Message], None], queue_length: int, throttle_ms: int
+    ) -> Callable[[], None]:
+        """See `Transport.subscribe`; returns what ends it."""
+        if queue_length < 1 or throttle_ms < 0:
+            raise ValueError(f"queue_length {queue_length}, throttle_ms {throttle_ms}: expected at least 1 and 0")
+        with self._lock:
+            subscribed = self._topics.setdefault(topic, _Topic(topic, type))
+            if subscribed.type != type:
+                raise ValueError(f"{topic} is subscribed with the type {subscribed.type} already, not {type}")
+            subscription = _Subscription(callback, queue_length, throttle_ms)
+            subscribed.subscriptions = (*subscribed.subscriptions, subscription)
+            self._transport.declare(subscribed.operation())
+        return lambda: self._unsubscribe(subscribed, subscription)
+
+    def _unsubscribe(self, topic: _Topic, subscription: _Subscription) -> None:
+        with self._lock:
+            subscription.closed = True
+            topic.subscriptions = tuple(s for s in topic.subscriptions if s is not subscription)
+            if topic.subscriptions:
+                self._transport.declare(topic.operation())
+            elif self._topics.get(topic.name) is topic:
+                del self._topics[topic.name]
+                self._transport.declare({"op": "unsubscribe", "id": f"subscribe:{topic.name}", "topic": topic.name})
+
+    def receive(self, message: Message) -> bool:
+        """Take a message of a topic; False if it is none."""
+        if message.get("op") != "publish":
+            return False
+        name, values = message.get("topic"), message.get("msg")
+        if not isinstance(name, str) or not isinstance(values, dict):
+            self._transport.counters.add("received.malformed")
+            return True
+        topic = self._topics.get(name)
+        if topic is None:
+            self._transport.counters.add("received.unexpected")
+            return True
+        for subscription in topic.subscriptions:
+            # Delivered only after everything that has arrived was read: so a slow callback sees the latest.
+            if len(subscription.waiting) == subscription.waiting.maxlen:
+                self._transport.counters.add("received.overrun")
+            subscription.waiting.append(values)
+            if not subscription.scheduled:
+                subscription.scheduled = True
+                asyncio.get_running_loop().call_soon(self._deliver, name, subscription)
+        return True
+
+    def _deliver(self, name: str, subscription: _Subscription) -> None:
+        message = subscription.waiting.popleft() if subscription.waiting else None
+        if subscription.waiting:
+            asyncio.get_running_loop().call_soon(self._deliver, name, subscription)
+        else:
+            subscription.scheduled = False
+        if message is not None and not subscription.closed:
+            self._transport.guard(f"the subscription of {name}", subscription.callback, message)
+
+
+@dataclass
+class _Advertised:
+    type: str
+    users: int = 0
+
+    def operation(self, topic: str) -> Message:
+        # A queue of one: rosbridge_server's publishers are transient local, and late subscribers get what is queued.
+        head: Message = {"op": "advertise", "id": f"advertise:{topic}", "topic": topic, "type": self.type}
+        return head | {"latch": False, "queue_size": 1}
+
+
+class _Subscription:
+    """Of one user."""
+
+    def __init__(self, callback: Callable[[Message], None], queue_length: int, throttle_ms: int) -> None:
+        self.callback = callback
+        self.throttle_ms = throttle_ms
+        self.waiting: deque[Message] = deque(maxlen=queue_length)
+        self.scheduled = False
+        self.closed = False
+
+
+@dataclass
+class _Topic:
+    """All subscriptions of a topic; the server knows of one."""
+
+    name: str
+    type: str
+    subscriptions: tuple[_Subscription, ...] = field(default=())
+
+    def operation(self) -> Message:
+        return {
+            "op": "subscribe",
+            "id": f"subscribe:{self.name}",
+            "topic": self.name,
+            "type": self.type,
+            "throttle_rate": min(s.throttle_ms for s in self.subscriptions),
+            "queue_length": max(s.waiting.maxlen or 1 for s in self.subscriptions),
+        }
