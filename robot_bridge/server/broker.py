@@ -212,6 +212,7 @@ class Broker:
         interval = min(max(message.get("throttle_rate", 0), 0), 10**9) / 1000
         length = min(max(message.get("queue_length", 0), 0), MAX_QUEUE)
         delivery.subscriptions[message.get("id")] = Throttle(interval, length)
+        delivery.combine()
         if message.get("compression") not in (None, "none"):
             client.status("warning", f"{topic.name} comes uncompressed: only 'none' is supported", message.get("id"))
         if new and topic.latched:
@@ -226,6 +227,8 @@ class Broker:
         if "id" not in message or not delivery.subscriptions:
             del topic.subscribers[client]
             client.forget(delivery)
+        else:
+            delivery.combine()
         self._tidy(topic)
 
     # Services and actions: who offers them ----------------------------------------------------------------------------

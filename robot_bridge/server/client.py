@@ -36,17 +36,17 @@ class Delivery:
     topic: str
     """As the client spells it."""
     subscriptions: dict[str | None, Throttle] = field(default_factory=dict)
+    throttle: Throttle = field(default_factory=lambda: Throttle(0.0, 0))
+    """Of all subscriptions together: every message is sent once for all of them, so the most demanding one decides, as
+    in rosbridge_server."""
     waiting: deque[tuple[float, str]] = field(default_factory=deque)
     next_time: float = 0.0
     scheduled: bool = False
 
-    @property
-    def throttle(self) -> Throttle:
-        """Every message is sent once for all of a client's subscriptions, so the most demanding one decides, as in
-        rosbridge_server."""
+    def combine(self) -> None:
+        """Work out `throttle` after a change of `subscriptions`."""
         wanted = self.subscriptions.values()
-        lengths = [t.queue_length for t in wanted]
-        return Throttle(min((t.interval for t in wanted), default=0.0), min(lengths, default=0))
+        self.throttle = Throttle(min(t.interval for t in wanted), min(t.queue_length for t in wanted))
 
 
 class Client:

@@ -57,6 +57,7 @@ FIELDS: dict[str, tuple[tuple[str, type | tuple[type, ...], bool], ...]] = {
 
 _NAME = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 _TYPE = re.compile(r"\w+/(\w+/)?\w+", re.ASCII)
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _CHECK_NAMES = ("topic", "service", "action")
 
 
@@ -107,9 +108,9 @@ def decode(text: str | bytes) -> dict[str, Any]:
 def encode(message: dict[str, Any]) -> str:
     """JSON, with NaN and infinity as null: so they leave a rosbridge_server."""
     try:
-        return json.dumps(message, allow_nan=False, separators=(",", ":"))
+        return _ENCODER.encode(message)
     except ValueError:
-        return json.dumps(_without_nan(message), separators=(",", ":"))
+        return _ENCODER.encode(_without_nan(message))
 
 
 def _without_nan(value: Any) -> Any:

@@ -8,6 +8,8 @@ from typing import Any
 
 from robot_bridge.transport.base import Message
 
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
 
 def encode(message: Message) -> bytes:
     """JSON text of an operation, as bytes.
@@ -16,7 +18,7 @@ def encode(message: Message) -> bytes:
         TypeError, ValueError: as `Transport.publish`.
     """
     try:
-        return json.dumps(message, allow_nan=False, separators=(",", ":")).encode()
+        return _ENCODER.encode(message).encode()
     except TypeError as error:
         raise TypeError(f"{error}: convert it first, e.g. array.tolist(), float(x)") from None
     except RecursionError:

@@ -28,7 +28,8 @@ class Topics:
         self._lock = threading.Lock()
         self._advertised: dict[str, _Advertised] = {}
         self._topics: dict[str, _Topic] = {}
-        self._handover: deque[tuple[float, bytes]] = deque()
+        self._handover: list[tuple[float, bytes]] = []
+        self._awake = False  # whether the I/O thread will look at it
 
     def declarations(self) -> list[Message]:
         """What a new connection must be told."""
@@ -39,9 +40,8 @@ class Topics:
     def fail(self) -> None:
         """The connection is lost: drop what was on its way."""
         counters = self._transport.counters
-        while self._handover:
-            self._handover.popleft()
-            counters.add("dropped.disconnected")
+        if lost := len(self._take()):
+            counters.add("dropped.disconnected", lost)
         with self._lock:
             subscriptions = [s for topic in self._topics.values() for s in topic.subscriptions]
         for subscription in subscriptions:
@@ -74,28 +74,34 @@ class Topics:
             raise ValueError(f"{topic} is not advertised: call advertise() first")
         text = encode({"op": "publish", "topic": topic, "msg": message})
         obstacle = self._transport.stream_obstacle()
-        if obstacle is None and len(self._handover) >= MAX_HANDOVER:
-            obstacle = "backlog"
         if obstacle is None:
-            self._handover.append((time.monotonic(), text))
-            if self._transport.on_loop(self._write):
+            with self._lock:
+                if len(self._handover) < MAX_HANDOVER:
+                    self._handover.append((time.monotonic(), text))
+                else:
+                    obstacle = "backlog"
+                awake, self._awake = self._awake, True
+            if obstacle is None and (awake or self._transport.on_loop(self._write)):
                 return True
-            obstacle = "disconnected"
+            obstacle = obstacle or "disconnected"
         self._transport.counters.add(f"dropped.{obstacle}")
         return False
 
     def _write(self) -> None:
-        """On the I/O thread: write the oldest message of the hand-over, if it may still be sent."""
-        if not self._handover:
-            return  # dropped with the connection
-        since, text = self._handover.popleft()
-        obstacle = self._transport.stream_obstacle()
-        if obstacle is None and time.monotonic() - since > self._max_age:
-            obstacle = "late"
-        if obstacle is None:
-            obstacle = self._transport.send_stream(text)
-        if obstacle is not None:
-            self._transport.counters.add(f"dropped.{obstacle}")
+        """On the I/O thread: write what was handed over, as far as it may still be sent."""
+        for since, text in self._take():
+            obstacle = self._transport.stream_obstacle()
+            if obstacle is None and time.monotonic() - since > self._max_age:
+                obstacle = "late"
+            if obstacle is None:
+                obstacle = self._transport.send_stream(text)
+            if obstacle is not None:
+                self._transport.counters.add(f"dropped.{obstacle}")
+
+    def _take(self) -> list[tuple[float, bytes]]:
+        with self._lock:
+            taken, self._handover, self._awake = self._handover, [], False
+        return taken
 
     # Inwards ----------------------------------------------------------------------------------------------------------
 
