@@ -193,7 +193,7 @@ def test_joints_come_partially_and_over_several_topics(tmp_path: Path) -> None:
 
 
 def test_how_actions_are_taken_from_their_interval(tmp_path: Path) -> None:
-    """Commands at 40 Hz: of (t, t + 0.1] hold takes the last, mean the mean; one stamped t counts to the step before."""
+    """Commands at 40 Hz: of (t, t + 0.1] hold takes the last, mean the mean; one stamped t is the step before's."""
     scribe = robot(Scribe())
     for i in range(81):
         scribe.array("/fast", i / 40, [i])

@@ -34,9 +34,9 @@ from lapo_tf.errors import UserError
 
 # D4RL's published kitchen files.
 OFFICIAL_SHA256 = {
-    "cd797c38cd52dfbe3f960cef73935cc724847abd189e47a703a7a2315ed60a81",  # complete: mini_kitchen_…
-    "57bfd9c5fe88a7cf702bbaf8b7cd800d30cd869e7f73416007238d26cd859800",  # partial
-    "a30382a50278fdaea2e2d88e5f2836a95bcf9b581d252617872fd6537302721b",  # mixed
+    "cd797c38cd52dfbe3f960cef73935cc724847abd189e47a703a7a2315ed60a81": "kitchen-complete",  # mini_kitchen_…
+    "57bfd9c5fe88a7cf702bbaf8b7cd800d30cd869e7f73416007238d26cd859800": "kitchen-partial",
+    "a30382a50278fdaea2e2d88e5f2836a95bcf9b581d252617872fd6537302721b": "kitchen-mixed",
 }
 OFFICIAL_NAMESPACES = ("D4RL/", "mujoco/")  # of Minari's public remote
 COLLECTED_NAMESPACE = "lapo/"  # of this project's collectors

@@ -1,0 +1,441 @@
+"""Look at a data set: what is in it, and what seems wrong. Drawn by `lapo_tf.data.inspection_page`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from minari.serialization import deserialize_space
+from numpy.typing import NDArray
+
+from lapo_tf.data.dataset import Episode, OfflineDataset, from_episodes
+from lapo_tf.data.readers import OFFICIAL_SHA256, Recording, open_recording
+from lapo_tf.data.store import METADATA, environment_id
+from lapo_tf.tasks import TASKS, Task, get_task
+
+SAMPLE = 50_000  # rows from which quantiles and typical steps are estimated
+FEW = 12  # distinct rewards up to which rewards count as sparse
+COMPARED = 2_000  # episodes compared with one another
+SAME = 0.05  # standard deviations apart, root mean square over channels and time: nearly the same episode
+AT_BOUND = 1e-3  # of the range of actions
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something worth a look. `grave`: it may well spoil training."""
+
+    text: str
+    grave: bool = False
+
+
+@dataclass
+class Inspection:
+    """What was found. E episodes, N transitions, O observation channels, A action channels.
+
+    Attributes:
+        dataset: the data, aligned.
+        task: the task it is for, if known.
+        observation_names, action_names: of the channels.
+        returns, lengths, best: float [E], int [E] and float [E]: return, recorded steps and highest reward.
+        successes: bool [E], or None where nothing says what success is; `success_means` says it.
+        reward_values: the distinct rewards and how often they occur, if they are few.
+        low, high: bounds of actions [A], or None; `bounded_by` says where they are from.
+        at_bounds: share of actions at a bound [A].
+        action_change: standard deviation of the change of actions from step to step, all channels together.
+        quantiles: 0, 1, 25, 50, 75, 99 and 100 % of each observation channel [7, O].
+        constant: observation channels that never change [O].
+        findings: what is suspicious.
+    """
+
+    dataset: OfflineDataset
+    task: Task | None
+    observation_names: list[str]
+    action_names: list[str]
+    returns: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+    best: NDArray[np.float64]
+    successes: NDArray[np.bool_] | None
+    success_means: str
+    reward_values: dict[float, int] | None
+    low: np.ndarray | None
+    high: np.ndarray | None
+    bounded_by: str
+    at_bounds: NDArray[np.float64]
+    action_change: float
+    quantiles: NDArray[np.float64]
+    constant: NDArray[np.bool_]
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def rewarded(self) -> float:
+        """Share of transitions with a reward other than 0."""
+        return float((self.dataset.rewards[self.dataset.index] != 0).mean())
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The numbers, named."""
+        summary = self.dataset.summary
+        low, q1, median, q3, high = summary.return_quantiles
+        least, most = summary.reward_range
+        rows = [
+            ("data set", f"{summary.id} ({summary.provenance})"),
+            ("task", self.task.name if self.task else "not known (give --task)"),
+            ("transitions", f"{summary.transitions:,} in {summary.episodes:,} episodes"),
+            (
+                "episodes",
+                f"{self.lengths.min():,} to {self.lengths.max():,} steps, {summary.mean_length:.1f} on average; "
+                f"{summary.terminated_episodes:,} terminated, {summary.dropped:,} steps dropped",
+            ),
+            ("returns", f"{low:.4g} to {high:.4g}, quartiles {q1:.4g} / {median:.4g} / {q3:.4g}"),
+            ("rewards", f"{least:.4g} to {most:.4g}, {self.rewarded:.1%} of the steps have one"),
+        ]
+        if self.successes is not None:
+            rows.append(("successful", f"{self.successes.mean():.1%} of the episodes ({self.success_means})"))
+        rows.append(("observation", f"{self.dataset.obs_dim} channels, {int(self.constant.sum())} of them constant"))
+        bounds = (
+            f"within {self.bounded_by}, {self.at_bounds.mean():.1%} at a bound"
+            if self.low is not None
+            else "no bounds known"
+        )
+        rows.append(
+            ("action", f"{self.dataset.act_dim} channels, {bounds}; change per step {self.action_change:.3g} (std)")
+        )
+        return rows
+
+    def __str__(self) -> str:
+        lines = [f"{name:<12} {text}" for name, text in self.rows()]
+        lines += [f"{'look at' if finding.grave else 'note':<12} {finding.text}" for finding in self.findings]
+        return "\n".join(lines if self.findings else [*lines, f"{'note':<12} nothing suspicious found"])
+
+
+def inspect_dataset(spec: str, *, task: str | None = None) -> Inspection:
+    """Look at a data set. Everything is in memory, as for training.
+
+    Args:
+        spec: D4RL file or Minari id.
+        task: the task it is for, where the data set does not say so itself.
+
+    Raises:
+        UserError: no such task, or a data set that cannot be loaded.
+    """
+    chosen = get_task(task) if task else None
+    with open_recording(spec, infos=True) as recording:
+        watch = _Watch()
+        dataset = from_episodes(
+            watch.through(recording.episodes),
+            recording.source,
+            capacity=recording.steps + recording.count,
+            warnings=recording.warnings,
+        )
+        chosen = chosen or task_of(recording)
+        known = recording.metadata.get(METADATA) or {}
+        low, high, bounded_by = _bounds(chosen, recording)
+    returns, lengths, best = (np.array(values) for values in (watch.returns, watch.lengths, watch.best))
+    values, counts = np.unique(dataset.rewards[dataset.index], return_counts=True)
+    few = {float(v): int(n) for v, n in zip(values, counts, strict=True)} if len(values) <= FEW else None
+    successes, means = _successes(chosen, watch, best, few)
+    observation_names, action_names = channel_names(dataset, chosen, known)
+    constant = np.ptp(dataset.observations, axis=0) == 0
+    actions = dataset.actions[dataset.index]
+    at_bounds = np.zeros(dataset.act_dim)
+    if low is not None and high is not None:
+        margin = AT_BOUND * (high - low)
+        at_bounds = ((actions <= low + margin) | (actions >= high - margin)).mean(axis=0)
+    inside = np.flatnonzero(np.diff(dataset.index) == 1)
+    found = Inspection(
+        dataset,
+        chosen,
+        observation_names,
+        action_names,
+        returns,
+        lengths,
+        best,
+        successes,
+        means,
+        few,
+        low,
+        high,
+        bounded_by,
+        at_bounds,
+        float((actions[inside + 1] - actions[inside]).std()) if len(inside) else 0.0,
+        np.quantile(_sample(dataset.observations), (0, 0.01, 0.25, 0.5, 0.75, 0.99, 1), axis=0),
+        constant,
+    )
+    found.quantiles[0], found.quantiles[-1] = dataset.observations.min(axis=0), dataset.observations.max(axis=0)
+    found.findings = _findings(found, watch)
+    return found
+
+
+def task_of(recording: Recording) -> Task | None:
+    """The task a data set says it is for: by its environment, id, or checksum."""
+    env_id = environment_id(recording.metadata)
+    named = OFFICIAL_SHA256.get(str(recording.source.sha256))
+    for task in TASKS.values():
+        if task.name == named or env_id == task.env_id or recording.source.id in (task.minari_id, task.collected_id):
+            return task
+    return None
+
+
+def channel_names(dataset: OfflineDataset, task: Task | None, known: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Names of the observation and action channels: as imported, of a known environment, or just numbers."""
+    observation = known.get("observation")
+    action = known.get("action")
+    if task is not None and task.name.startswith("kitchen-") and dataset.obs_dim == 60:
+        from lapo_tf.envs.kitchen import ELEMENT_INDICES
+
+        joints = [f"arm {i + 1}" for i in range(7)] + ["finger 1", "finger 2"]
+        objects = {
+            i: name if len(at) == 1 else f"{name} {k + 1}"
+            for name, at in ELEMENT_INDICES.items()
+            for k, i in enumerate(at)
+        }
+        state = joints + [objects.get(i, f"knob {i}") for i in range(9, 30)]
+        observation, action = state + [f"goal: {name}" for name in state], joints
+    elif task is not None and task.name.startswith("maze2d-") and dataset.obs_dim == 4:
+        observation, action = ["x", "y", "x velocity", "y velocity"], ["x force", "y force"]
+    if not observation or len(observation) != dataset.obs_dim:
+        observation = [f"s{i}" for i in range(dataset.obs_dim)]
+    if not action or len(action) != dataset.act_dim:
+        action = [f"a{i}" for i in range(dataset.act_dim)]
+    return list(observation), list(action)
+
+
+class _Watch:
+    """Notes what alignment forgets, while the episodes stream through."""
+
+    def __init__(self) -> None:
+        self.returns: list[float] = []
+        self.lengths: list[int] = []
+        self.best: list[float] = []
+        self.success: list[bool] = []
+        self.backwards: list[tuple[int, int]] = []  # episode and step after which time does not go on
+        self.uneven: list[tuple[int, int]] = []  # where a step takes 1.5 times the usual
+
+    def through(self, episodes: Iterator[Episode]) -> Iterator[Episode]:
+        for number, episode in enumerate(episodes):
+            rewards = np.asarray(episode.rewards, np.float64)
+            if len(rewards):
+                self.returns.append(float(rewards.sum()))
+                self.lengths.append(len(rewards))
+                self.best.append(float(rewards.max()))
+            for name in ("success", "is_success"):
+                if name in episode.infos:
+                    self.success.append(bool(np.any(np.asarray(episode.infos[name]) > 0)))
+                    break
+            for name in ("time", "timestamp"):
+                times = np.asarray(episode.infos.get(name, ()), np.float64).reshape(-1)
+                if len(times) > 1:
+                    steps = np.diff(times)
+                    self.backwards += [(number, int(i)) for i in np.flatnonzero(steps <= 0)]
+                    self.uneven += [(number, int(i)) for i in np.flatnonzero(steps > 1.5 * np.median(steps))]
+                    break
+            yield episode
+
+
+def _bounds(task: Task | None, recording: Recording) -> tuple[np.ndarray | None, np.ndarray | None, str]:
+    if task is not None:
+        env = task.make_env()
+        space: Any = env.action_space
+        env.close()
+        whose = "the environment's bounds"
+    elif "action_space" in recording.metadata:
+        space, whose = deserialize_space(recording.metadata["action_space"]), "the data set's bounds"
+    else:
+        return None, None, ""
+    low, high = getattr(space, "low", None), getattr(space, "high", None)
+    if low is None or high is None or not (np.isfinite(low).all() and np.isfinite(high).all()):
+        return None, None, ""
+    return low.reshape(-1).astype(np.float64), high.reshape(-1).astype(np.float64), whose
+
+
+def _successes(
+    task: Task | None, watch: _Watch, best: np.ndarray, few: dict[float, int] | None
+) -> tuple[NDArray[np.bool_] | None, str]:
+    if len(watch.success) == len(best):
+        return np.array(watch.success), "recorded as success"
+    if task is not None and task.name.startswith("kitchen-"):
+        return best >= task.score_max, f"all {task.score_max:.0f} elements at their goal at once"
+    if few is not None and len(few) > 1 and max(few) > 0:
+        return best >= max(few), f"reward {max(few):.4g} reached"
+    return None, ""
+
+
+def _sample(rows: np.ndarray, count: int = SAMPLE) -> np.ndarray:
+    """Evenly spaced rows."""
+    return rows[:: max(len(rows) // count, 1)]
+
+
+def place(dataset: OfflineDataset, row: int) -> str:
+    """Episode and step of a row, for people."""
+    number = int(np.searchsorted(dataset.episodes[:, 0], row, side="right")) - 1
+    return f"episode {number}, step {row - int(dataset.episodes[number, 0])}"
+
+
+# What is suspicious ---------------------------------------------------------------------------------------------------
+
+
+def _findings(found: Inspection, watch: _Watch) -> list[Finding]:
+    dataset = found.dataset
+    findings = [Finding(warning) for warning in dataset.summary.warnings]
+    if found.rewarded == 0:
+        findings.append(Finding("no step has a reward: there is nothing to learn from; relabel the data", grave=True))
+    elif found.reward_values is not None and len(found.reward_values) == 1:
+        findings.append(Finding("every step has the same reward: there is nothing to learn from", grave=True))
+    if watch.backwards:
+        where = ", ".join(f"episode {e}, step {s}" for e, s in watch.backwards[:3])
+        findings.append(Finding(f"time does not go on in {len(watch.backwards)} steps: {where}", grave=True))
+    if watch.uneven:
+        where = ", ".join(f"episode {e}, step {s}" for e, s in watch.uneven[:3])
+        findings.append(Finding(f"{len(watch.uneven)} steps take more than 1.5 times the usual: {where}"))
+    findings += [*_actions(found), *_channels(found), *_jumps(found), *_frozen(found), *_repetitions(found)]
+    if dataset.summary.dropped:
+        share = dataset.summary.dropped / (dataset.summary.dropped + len(dataset))
+        findings.append(
+            Finding(f"{dataset.summary.dropped:,} steps ({share:.1%}) have no next observation and are not used")
+        )
+    return findings
+
+
+def _actions(found: Inspection) -> Iterator[Finding]:
+    actions = found.dataset.actions[found.dataset.index]
+    names = np.array(found.action_names)
+    still = np.ptp(actions, axis=0) == 0
+    if still.any():
+        yield Finding(f"actions that never change: {_listed(names[still])}", grave=True)
+    if found.low is not None and found.high is not None:
+        most = found.at_bounds > 0.25
+        if most.any():
+            worst = found.at_bounds.max()
+            yield Finding(
+                f"saturated: more than a quarter of {_listed(names[most])} lies at a bound (most: {worst:.0%}); "
+                "were commands clipped, or in other units?"
+            )
+        beyond = np.maximum(found.low - actions.min(axis=0), actions.max(axis=0) - found.high)
+        outside = beyond > AT_BOUND * (found.high - found.low)
+        if outside.any():
+            worst_channel = int(np.argmax(beyond))
+            reach = f"{actions[:, worst_channel].min():.3g} to {actions[:, worst_channel].max():.3g}"
+            yield Finding(f"beyond the bounds: {_listed(names[outside])} ({names[worst_channel]}: {reach})")
+
+
+def _channels(found: Inspection) -> Iterator[Finding]:
+    names = np.array(found.observation_names)
+    goals = np.array([name.startswith("goal") for name in found.observation_names])
+    if (still := found.constant & ~goals).any():
+        yield Finding(f"observations that never change: {_listed(names[still])}")
+    if (still := found.constant & goals).any():
+        yield Finding(f"{int(still.sum())} goal channels never change (one task: as it should be)")
+
+
+def _jumps(found: Inspection) -> Iterator[Finding]:
+    """Single steps that cross more than half of what a channel covers, and are 20 times its usual step."""
+    dataset = found.dataset
+    index = dataset.index
+    some = _sample(index)
+    typical = np.abs(dataset.observations[some + 1] - dataset.observations[some]).astype(np.float64)
+    usual = np.array([np.median(column[column > 0]) if column.any() else 0.0 for column in typical.T])
+    wide = 0.5 * (found.quantiles[5] - found.quantiles[1])
+    limit = np.where(found.constant | (wide <= 0), np.inf, np.maximum(wide, 20 * usual))
+    count = np.zeros(dataset.obs_dim, int)
+    rows: dict[int, int] = {}
+    turns = np.zeros(dataset.obs_dim, int)
+    for first in range(0, len(index), 1 << 16):
+        block = index[first : first + (1 << 16)]
+        step = np.abs(dataset.observations[block + 1] - dataset.observations[block])
+        far = step > limit
+        turns += (far & (np.abs(step - 2 * np.pi) < 0.5)).sum(axis=0)
+        for channel in np.flatnonzero(far.any(axis=0)):
+            rows.setdefault(int(channel), int(block[int(np.argmax(far[:, channel]))]))
+        count += far.sum(axis=0)
+    for channel in np.argsort(-count)[:5]:
+        if count[channel]:
+            name = found.observation_names[channel]
+            if turns[channel] > 0.5 * count[channel]:
+                why = "an angle that wraps? give its sine and cosine instead"
+                yield Finding(f"{name} jumps by about 2 pi in {count[channel]:,} steps: {why}", grave=True)
+            else:
+                where = place(dataset, rows[int(channel)])
+                yield Finding(f"{name} jumps in {count[channel]:,} steps, first in {where}: a sensor that drops out?")
+
+
+def _frozen(found: Inspection) -> Iterator[Finding]:
+    """Observations that repeat exactly, five steps or more in a row."""
+    dataset = found.dataset
+    if found.constant.all():
+        return
+    same = np.zeros(len(dataset.rewards), bool)
+    for first in range(0, len(dataset.index), 1 << 16):
+        block = dataset.index[first : first + (1 << 16)]
+        same[block] = (dataset.observations[block + 1] == dataset.observations[block]).all(axis=1)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], same.astype(np.int8), [0]])))
+    begins, ends = edges[::2], edges[1::2]
+    long = np.flatnonzero(ends - begins >= 5)
+    if len(long):
+        worst = long[np.argmax((ends - begins)[long])]
+        yield Finding(
+            f"frozen: {len(long)} stretches of 5 steps or more in which no observation changes, the longest "
+            f"{ends[worst] - begins[worst]} steps ({place(dataset, int(begins[worst]))})",
+            grave=True,
+        )
+
+
+def _repetitions(found: Inspection) -> Iterator[Finding]:
+    dataset = found.dataset
+    if len(dataset) > 1:
+        repeated = len(dataset) - len(np.unique(_fingerprints(dataset)))
+        if repeated > 0.001 * len(dataset):
+            share = repeated / len(dataset)
+            yield Finding(f"{repeated:,} transitions ({share:.1%}) repeat another's observation and action exactly")
+    pairs, compared = near_duplicates(dataset, found.constant)
+    if pairs:
+        among = "" if compared == len(dataset.episodes) else f" among {compared:,} compared"
+        where = ", ".join(f"{a} and {b}" for a, b in pairs[:3])
+        episodes = len({episode for pair in pairs for episode in pair})
+        yield Finding(f"{episodes} episodes{among} are nearly the same as another: {where}")
+
+
+def _fingerprints(dataset: OfflineDataset) -> NDArray[np.uint64]:
+    """A number for every transition's observation and action, the same for the same."""
+    rng = np.random.default_rng(0)
+    width = dataset.obs_dim + dataset.act_dim
+    factors = rng.integers(1, 2**63, width, dtype=np.uint64) | np.uint64(1)
+    prints = np.empty(len(dataset), np.uint64)
+    for first in range(0, len(dataset), 1 << 16):
+        block = dataset.index[first : first + (1 << 16)]
+        rows = np.concatenate([dataset.observations[block], dataset.actions[block]], axis=1) + np.float32(0)  # no -0
+        bits = rows.view(np.uint32).astype(np.uint64)
+        bits ^= bits >> np.uint64(13)
+        prints[first : first + len(block)] = (bits * factors).sum(axis=1, dtype=np.uint64)
+    return prints
+
+
+def near_duplicates(dataset: OfflineDataset, constant: np.ndarray) -> tuple[list[tuple[int, int]], int]:
+    """Pairs of episodes that are nearly the same (`SAME`), of about equal length, and how many were compared.
+
+    Each episode is looked at in 16 evenly spaced steps. One-step episodes are not compared.
+    """
+    long = np.flatnonzero(dataset.episodes[:, 1] >= 5)
+    chosen = long[:: max(-(-len(long) // COMPARED), 1)]
+    moving = np.flatnonzero(~constant)
+    if len(chosen) < 2 or not len(moving):
+        return [], len(chosen)
+    first, steps = dataset.episodes[chosen].T
+    rows = first[:, None] + np.round(np.linspace(0, 1, 16) * (steps[:, None] - 1)).astype(np.int64)
+    spread = dataset.observations[:, moving].std(axis=0)
+    features = (dataset.observations[rows][:, :, moving] / spread).reshape(len(chosen), -1).astype(np.float64)
+    features -= features.mean(axis=0)
+    norms = (features**2).sum(axis=1)
+    pairs: list[tuple[int, int]] = []
+    for a in range(0, len(chosen), 500):
+        squares = norms[a : a + 500, None] + norms - 2 * features[a : a + 500] @ features.T
+        apart = np.sqrt(np.maximum(squares, 0) / features.shape[1])
+        alike = np.abs(steps[a : a + 500, None] - steps) <= 0.05 * steps
+        i, j = np.nonzero((apart < SAME) & alike)
+        pairs += [(int(chosen[a + p]), int(chosen[q])) for p, q in zip(i, j, strict=True) if a + p < q]
+    return pairs, len(chosen)
+
+
+def _listed(names: np.ndarray) -> str:
+    shown = ", ".join(names[:6])
+    return f"{shown} and {len(names) - 6} more" if len(names) > 6 else shown

@@ -1,0 +1,148 @@
+"""Film a recorded episode: the simulator is put into each recorded state and drawn. Nothing is simulated.
+
+Where an observation is noisy, as in the kitchen, the film shows the noisy readings.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from lapo_tf.data.dataset import Episode
+from lapo_tf.errors import UserError
+from lapo_tf.video import HOLD_SECONDS, MAX_FPS, caption, choose_gl, control_seconds
+
+Pose = Callable[[np.ndarray], None]
+
+
+def play_episode(
+    spec: str, number: int, *, task: str | None = None, out: Path | None = None, progress: bool = False
+) -> Path:
+    """Film one recorded episode (MP4, H.264) at the speed of the simulated clock.
+
+    To be called in a process that has not loaded TensorFlow or MuJoCo, as the command is: how MuJoCo draws is fixed
+    when it is loaded (see `lapo_tf.video`).
+
+    Args:
+        spec: D4RL file or Minari id.
+        number: of the episode, from 0.
+        task: the task it is from, where the data set does not say so.
+        out: the film; default: `<name>-episode<k>.mp4`.
+        progress: show a bar of the pictures.
+
+    Raises:
+        UserError: no such episode, no environment, one that cannot show recorded states, or no way to draw here.
+    """
+    if "tensorflow" in sys.modules or "mujoco" in sys.modules:
+        raise UserError("films of data are made by the command: python -m lapo_tf.data play ID --episode K")
+    if backend := choose_gl():
+        os.environ["MUJOCO_GL"] = backend  # before MuJoCo is imported
+    from lapo_tf.data.inspection import task_of
+    from lapo_tf.data.readers import open_recording
+    from lapo_tf.tasks import get_task
+
+    known = get_task(task) if task else None
+    with open_recording(spec) as recording:
+        known = known or task_of(recording)
+        name = recording.source.id
+        if known is None:
+            raise UserError(f"{name} does not say which task it is from: give --task NAME")
+        episode = _episode(recording.episodes, number, name)
+    env = known.make_env(render_mode="rgb_array" if "rgb_array" in _modes(known) else None)
+    try:
+        if env.render_mode is None:
+            raise UserError(f"task '{known.name}' has no picture: its episodes cannot be played")
+        pose = _pose(env, np.shape(episode.observations)[1], known.name)
+        stem = re.sub(r"[^\w-]+", "-", name.removesuffix(".hdf5"))
+        out = out or Path(f"{stem}-episode{number}.mp4")
+        _film(env, pose, episode, f"episode {number} of {name}", out, progress)
+    finally:
+        env.close()
+    return out
+
+
+def _modes(task: Any) -> tuple[str, ...]:
+    env = task.make_env()
+    env.close()
+    return tuple(env.metadata.get("render_modes") or ())
+
+
+def _episode(episodes: Iterator[Episode], number: int, name: str) -> Episode:
+    if number < 0:
+        raise UserError(f"--episode is {number}: expected 0 or more")
+    count = 0
+    for episode in episodes:
+        if count == number:
+            return episode
+        count += 1
+    raise UserError(f"{name} has {count} episodes: expected --episode from 0 to {count - 1}")
+
+
+def _pose(env: Any, size: int, task: str) -> Pose:
+    """How an observation of `size` channels becomes the simulator's state."""
+    import mujoco
+
+    inner = env.unwrapped
+    model, data = inner.model, inner.data
+    wanted = inner.observation_space.shape[0]
+    if size != wanted:
+        raise UserError(f"observations have {size} values but task '{task}' has {wanted}: give the task it is from")
+    walks = size == model.nq - 1 + model.nv  # gymnasium's walkers do not observe how far they are
+    if not (walks or size == model.nq + model.nv or task.startswith("kitchen-")):
+        raise UserError(f"observations of task '{task}' do not hold the simulator's state: they cannot be played")
+    travelled = 0.0
+
+    def pose(observation: np.ndarray) -> None:
+        nonlocal travelled
+        if walks:
+            data.qpos[0], data.qpos[1:] = travelled, observation[: model.nq - 1]
+            travelled += float(observation[model.nq - 1]) * inner.dt
+        else:
+            data.qpos[:] = observation[: model.nq]
+        mujoco.mj_normalizeQuat(model, data.qpos)
+        mujoco.mj_forward(model, data)
+
+    return pose
+
+
+def _film(env: Any, pose: Pose, episode: Episode, title: str, out: Path, progress: bool) -> None:
+    """Draw all states into a film; an interrupted one leaves no file."""
+    from imageio_ffmpeg import write_frames
+
+    env.reset(seed=0)
+    observations, rewards = np.asarray(episode.observations, np.float64), np.asarray(episode.rewards)
+    seconds = control_seconds(env)
+    stride = math.ceil(1.0 / seconds / MAX_FPS)
+    fps = 1.0 / seconds / stride
+    totals = np.concatenate([[0.0], np.cumsum(rewards)])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.part")
+    film: Any = None
+    try:
+        with tqdm(total=len(observations), unit="step", desc="film", disable=not progress) as bar:
+            for t, observation in enumerate(observations):
+                pose(observation)
+                bar.update()
+                last = t == len(observations) - 1
+                if t % stride and not last:
+                    continue
+                text = f"{t * seconds:6.2f} s   return {totals[min(t, len(rewards))]:.4g}   {title}"
+                frame = np.ascontiguousarray(caption(env.render(), text))
+                if film is None:
+                    options: dict[str, Any] = {"fps": fps, "quality": 8, "macro_block_size": 2}
+                    film = write_frames(str(temporary), frame.shape[1::-1], output_params=["-f", "mp4"], **options)
+                    film.send(None)
+                for _ in range(1 + round(HOLD_SECONDS * fps) if last else 1):
+                    film.send(frame)
+        film.close()
+        os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)
