@@ -317,8 +317,8 @@ def faults() -> None:
         print(fault(kind, seconds), flush=True)
     print(fault("stopped", 2.0, "--stall-limit", "inf"), flush=True)
     print(
-        "\nkilled: silence includes the start of the new process; delivers: the server passes on, once it wakes up, what"
-        "\nwas on the way when it was stopped, as a rosbridge_server does: the receiver has to look at the stamps"
+        "\nkilled: silence includes the start of the new process. delivers: the server passes on, once it wakes up,"
+        "\nwhat was on the way when it was stopped, as a rosbridge_server does: the receiver has to look at the stamps"
     )
 
 

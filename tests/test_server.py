@@ -242,6 +242,47 @@ def test_a_validator_refuses_messages(site: Site) -> None:
     assert [two.next()["msg"]["data"] for _ in range(2)] == ["good", 1]
 
 
+def test_the_types_of_the_interfaces(site: Site) -> None:
+    types = pytest.importorskip("robot_bridge.server.types", reason="rosbags is not installed")
+    typed = Site(validator=types.validator, definitions=types.definitions)
+    one, two = typed.pair()
+    for topic, type in (("/j", "sensor_msgs/JointState"), ("/own", "my_robot/msg/Own")):
+        one.send("advertise", topic=topic, type=type)
+        two.send("subscribe", topic=topic, type=type)
+    two.sync()
+    for message, problem in (
+        ({"position": [1.0, "2"]}, "position[1]"),
+        ({"position": 1.0}, "position"),
+        ({"header": {"stamp": {"sec": 1.5}}}, "header.stamp.sec"),
+        ({"positions": []}, "positions"),
+    ):
+        one.send("publish", topic="/j", msg=message)
+        status = one.next()["msg"]
+        assert status.startswith("/j: no sensor_msgs/msg/JointState: ")
+        assert problem in status
+    one.send("publish", topic="/j", msg={"position": [1, 2.5]})  # the rest may be missing, as for rosbridge_server
+    one.send("publish", topic="/own", msg={"anything": "goes"})
+    assert [two.next()["msg"] for _ in range(2)] == [{"position": [1, 2.5]}, {"anything": "goes"}]
+    (vector,) = two.call("/rosapi/message_details", type="geometry_msgs/Vector3")["values"]["typedefs"]
+    assert vector == {
+        "type": "geometry_msgs/Vector3",
+        "fieldnames": ["x", "y", "z"],
+        "fieldtypes": ["float64"] * 3,
+        "fieldarraylen": [-1] * 3,
+        "examples": ["0.0"] * 3,
+        "constnames": [],
+        "constvalues": [],
+    }
+    request = two.call("/rosapi/service_request_details", type="std_srvs/SetBool")["values"]["typedefs"][0]
+    assert (request["fieldnames"], request["fieldtypes"]) == (["data"], ["bool"])
+    twist = two.call("/rosapi/message_details", type="geometry_msgs/msg/TwistWithCovariance")["values"]["typedefs"]
+    assert twist[0]["fieldarraylen"] == [-1, 36]
+    joints = two.call("/rosapi/message_details", type="sensor_msgs/msg/JointState")["values"]["typedefs"]
+    assert joints[0]["fieldarraylen"] == [-1, 0, 0, 0, 0]
+    assert two.call("/rosapi/message_details", type="a/msg/B")["values"] == "unknown type a/msg/B"
+    typed.close()
+
+
 # Services and actions -------------------------------------------------------------------------------------------------
 
 

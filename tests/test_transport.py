@@ -468,7 +468,6 @@ def test_large_messages_do_not_pile_up(peer: Peer) -> None:
     until(lambda: transport.counters["dropped"] > 0)
     numbers = lambda: [m["msg"]["data"][:6] for one in peer.connections for m in one if m["op"] == "publish"]  # noqa: E731
     until(lambda: transport.publish("/x", {"data": "the last"}) and "the la" in numbers(), 10)
-    assert 30 >= len(set(numbers()) - {"the la"}) + transport.counters["dropped.backlog"]
     assert numbers() == sorted(numbers())
     transport.close()
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from robot_bridge.errors import ArgumentParser, command
 from robot_bridge.server.server import LOOPBACK, RosbridgeServer
@@ -43,6 +44,7 @@ def parser() -> ArgumentParser:
     parser.add_argument("--max-size", type=int, default=10 * 2**20, help="largest message, bytes")
     parser.add_argument("--service-timeout", type=float, default=5.0, help="seconds a service may take by default")
     parser.add_argument("--stall-limit", type=float, default=1.0, help="drop what is unread after standing still, s")
+    parser.add_argument("--no-types", action="store_true", help="take messages as they come, checking no types")
     parser.add_argument("--quiet", action="store_true", help="no status lines")
     faults = parser.add_argument_group("faults, to test clients with")
     faults.add_argument("--delay", type=float, default=0.0, help="seconds that everything sent is late")
@@ -69,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         max_size=args.max_size,
         service_timeout=args.service_timeout,
         stall_limit=args.stall_limit,
+        **({} if args.no_types else type_checks()),
     )
     server.faults.delay = args.delay
     server.faults.blocking_calls = args.blocking_calls
@@ -86,6 +89,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         else:
             report(server, stop)
     print("stopped", flush=True)
+
+
+def type_checks() -> dict[str, Any]:
+    """The options that have the server check messages and tell their definitions."""
+    from robot_bridge.server.types import definitions, validator
+
+    validator("sensor_msgs/msg/JointState")  # loads the definitions, which takes a while, before the server runs
+    return {"validator": validator, "definitions": definitions}
 
 
 def report(server: RosbridgeServer, stop: threading.Event) -> None:

@@ -72,7 +72,11 @@ class GoalHandle(Protocol):
 
     def result(self, values: Message | None, status: int, error: str | None = None) -> bool:
         """End the goal with a terminal status (SUCCEEDED, CANCELED, ABORTED). Only the first counts; returns whether it
-        was sent."""
+        was sent. With `error`, which rosbridge has no place for and which is logged here, it is ABORTED.
+
+        Raises:
+            TypeError, ValueError: as `Transport.publish`; or no terminal status. The goal is then still to be ended.
+        """
 
 
 class Transport(Protocol):

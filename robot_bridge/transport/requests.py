@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from robot_bridge.transport.encoding import encode
 
 if TYPE_CHECKING:
     from robot_bridge.transport.rosbridge import RosbridgeTransport
+
+LOGGER = logging.getLogger(__name__)
 
 Timer = asyncio.TimerHandle | None
 
@@ -353,6 +356,9 @@ class _GoalHandle:
             raise ValueError(f"status {status}: expected SUCCEEDED (4), CANCELED (5) or ABORTED (6)")
         if not self._first():
             return False
+        if error is not None:
+            status = GoalStatus.ABORTED
+            LOGGER.warning("%s: a goal was aborted: %s", self._name, error)
         head: Message = {"op": "action_result", "id": self.goal_id, "action": self._name, "status": status}
         try:
             # With result false a rosbridge_server takes no values, and aborts.
