@@ -18,11 +18,14 @@ def configure(compile: Compile, threads: int | None = None) -> None:
     runs with op determinism, so that it repeats to the last bit as XLA does by itself.
 
     Args:
-        threads: cores to use; default: all that this process may run on.
+        threads: cores to use; default: OMP_NUM_THREADS (which Ray sets to a trial's share), or all that this process
+            may run on.
     """
     import tensorflow as tf
 
-    cores = threads or len(os.sched_getaffinity(0))
+    allowed = len(os.sched_getaffinity(0))
+    share = os.environ.get("OMP_NUM_THREADS", "")
+    cores = threads or (min(int(share), allowed) if share.isdigit() and int(share) else allowed)
     intra, inter = (1, cores) if compile == "graph" else (cores, 1)
     try:
         tf.config.threading.set_intra_op_parallelism_threads(intra)

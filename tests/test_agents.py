@@ -44,7 +44,7 @@ COMPILED = [name for name in VARIANTS if name not in ("lapo:prior", "cql:fixed")
 
 
 def bandit() -> OfflineDataset:
-    """Episodes of one step. Half of the actions are near (0.5, s_0 / 2) and earn 1, half near (-0.5, s_0 / 2), and 0."""
+    """One step each. Half of the actions are near (0.5, s_0 / 2) and earn 1, half near (-0.5, s_0 / 2) and earn 0."""
     rng = np.random.default_rng(0)
     episodes = []
     for number in range(1000):
@@ -70,7 +70,7 @@ def states(seed: int = 3, n: int = 40) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-1, 1, (n, OBS)).astype(np.float32)
 
 
-# One step --------------------------------------------------------------------------------------------------------------
+# One step -------------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -135,7 +135,7 @@ def test_one_seed_gives_one_step():
             assert not np.array_equal(first[key], other[key])
 
 
-# Acting ----------------------------------------------------------------------------------------------------------------
+# Acting ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -166,7 +166,7 @@ def test_acting(name, tmp_path):
     np.testing.assert_array_equal(again.act(observations), actions)
 
 
-# Training under XLA ----------------------------------------------------------------------------------------------------
+# Training under XLA ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if ":" in n else []) for n in COMPILED])
@@ -203,7 +203,7 @@ def test_training(name, tmp_path):
     assert np.all(error < 0.4), error.max(0)  # clones stay near 0, halfway between both modes
 
 
-# Configuration ---------------------------------------------------------------------------------------------------------
+# Configuration --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", AGENTS)

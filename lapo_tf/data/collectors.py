@@ -38,7 +38,7 @@ MAZE_STEPS: dict[str, int] = {"umaze": 1_000_000, "medium": 2_000_000, "large": 
 ACTION_NOISE = 0.5  # standard deviation of the noise added to the controller's action, clipped before and after
 REACHED = 0.1  # a way-point counts as reached within this distance, at less than this displacement per step
 
-TOY_RIGHT = 0.06  # share of the high-reward mode
+TOY_RIGHT = 0.01  # share of the high-reward mode
 TOY_STD = 0.15  # standard deviation within a mode
 
 
@@ -217,12 +217,13 @@ def collect_maze2d(
 
 
 def toy_dataset(samples: int = 1000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Actions [samples, 1] and rewards [samples] of the toy task, float32: 6 % near +1 (reward 10), the rest near -1.
+    """Actions [samples, 1] and rewards [samples] of the toy task, float32: 1 % near +1 (reward 10), the rest near -1.
 
-    The paper gives no proportions. Its Table 1 pins the share of the right mode after advantage weighting: LAPO's
-    decoder earns 4.24 and AWAC's mixture 4.39, that is 36 and 38 % right where nothing falls between the modes. LAPO's
-    reference code weighs samples 0.9 to 0.1, so the share p in the data follows from 9p / (9p + 1 - p) = 0.36:
-    p = 0.06. The standard deviation of 0.15 keeps (almost) every sample inside its rewarded interval.
+    The paper gives no proportions, but its Table 1 has them: PLAS' VAE, which models the data as they are, earns 1.03,
+    so the better mode has a share of a percent at most (1 % would earn 1.09, 6 % already 1.54). LAPO's decoder and
+    AWAC's mixture earn 4.24 and 4.39, that is 36 and 38 % right where nothing falls between the modes: the weight
+    exp(A / lambda) lifts 1 % to that where lambda = 0.22 (rewards divided by 10). The standard deviation of 0.15 keeps
+    (almost) every sample inside its rewarded interval.
     """
     rng = np.random.default_rng(seed)
     right = rng.permutation(samples) < round(TOY_RIGHT * samples)  # exactly this many, whatever the seed

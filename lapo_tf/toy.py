@@ -1,0 +1,139 @@
+"""The paper's Table 1 and Figure 2: `python -m lapo_tf.report toy`.
+
+Trains AWAC with a Gaussian and with a mixture, PLAS and LAPO on the toy navigation task, as far as their run folders do
+not exist yet, draws actions of each and writes the table beside the paper's and the four histograms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+
+from lapo_tf import runtime
+from lapo_tf.cli import parse
+from lapo_tf.errors import UserError
+
+DESCRIPTION = """The paper's Table 1 and Figure 2: what each method makes of 1,000 actions with a rare, better mode.
+
+Trains what is missing below --run-dir; needs the extra: pip install 'lapo-tf[sweep]'."""
+
+TASK = "toy-navigation"
+AGENTS = ("awac", "awac:policy=gmm", "plas", "lapo")
+PAPER = {
+    "AWAC, Gaussian policy": 2.43,
+    "AWAC, GMM policy": 4.39,
+    "PLAS, generative model": 1.03,
+    "PLAS, latent policy": 1.00,
+    "LAPO, generative model": 4.24,
+    "LAPO, latent policy": 10.00,
+}
+"""Table 1: mean return of each action distribution."""
+DRAWS = 1000  # actions of each distribution
+
+
+@dataclass(frozen=True)
+class ToyCommand:
+    """Options of the command."""
+
+    seeds: str = "0-4"
+    """Seeds: 0-4, or 0,3,7."""
+    run_dir: Path = Path("runs")
+    """Folder of the run folders."""
+    out: Path = Path("report")
+    """Folder to write to."""
+
+
+def actions_of(folder: Path) -> dict[str, np.ndarray]:
+    """Actions [1000, 1] of a run's distributions, by their names in `PAPER`."""
+    import tensorflow as tf
+
+    from lapo_tf.run import load_run
+
+    run = load_run(folder)
+    observations = np.zeros((DRAWS, 1), np.float32)
+    drawn = run.agent.generate(tf.constant(observations), tf.constant([1, run.config.seed])).numpy()
+    if run.config.agent == "awac":
+        kind = "GMM" if run.config.agent_config.policy == "gmm" else "Gaussian"
+        return {f"AWAC, {kind} policy": drawn}
+    name = run.config.agent.upper()
+    return {f"{name}, generative model": drawn, f"{name}, latent policy": run.policy(observations)}
+
+
+def collect_actions(options: ToyCommand) -> dict[str, list[np.ndarray]]:
+    """Train what is missing, then every distribution's actions, one array per seed.
+
+    Raises:
+        UserError: a training failed.
+    """
+    from lapo_tf.sweep import SweepCommand, watch
+
+    progress = watch(SweepCommand(tasks=TASK, agents=",".join(AGENTS), seeds=options.seeds, run_dir=options.run_dir))
+    for name, message in progress.errors.items():
+        raise UserError(f"{name} failed: {message}; try again with python -m lapo_tf.sweep --retry-failed")
+    result: dict[str, list[np.ndarray]] = {name: [] for name in PAPER}
+    for trial in progress.trials:
+        for name, actions in actions_of(trial.folder).items():
+            result[name].append(actions)
+    return result
+
+
+def table(actions: dict[str, list[np.ndarray]]) -> str:
+    """Table 1 in Markdown: mean return, with the standard deviation over seeds."""
+    from lapo_tf.envs.toy import toy_reward
+
+    lines = ["| | paper | ours |", "|---|---|---|"]
+    for name, published in PAPER.items():
+        returns = np.array([toy_reward(a).mean() for a in actions[name]])
+        lines.append(f"| {name} | {published:.2f} | {returns.mean():.2f} ± {returns.std():.2f} |")
+    return "\n".join(lines)
+
+
+def draw(actions: dict[str, list[np.ndarray]], path: Path) -> None:
+    """Figure 2: the four histograms, actions of all seeds together."""
+    import matplotlib.pyplot as plt
+
+    from lapo_tf.data.collectors import toy_dataset
+    from lapo_tf.plotting import plot_toy_histograms
+
+    data = toy_dataset()[0]
+    pooled = {name: np.concatenate(values) for name, values in actions.items()}
+    panels = (
+        ("(a) AWAC, Gaussian policy", None, "AWAC, Gaussian policy"),
+        ("(b) AWAC, GMM policy", None, "AWAC, GMM policy"),
+        ("(c) PLAS", "PLAS, generative model", "PLAS, latent policy"),
+        ("(d) LAPO", "LAPO, generative model", "LAPO, latent policy"),
+    )
+    figure, axes = plt.subplots(2, 2, figsize=(11.0, 6.4), layout="constrained", sharex=True)
+    for ax, (title, generated, policy) in zip(axes.flat, panels, strict=True):
+        plot_toy_histograms(data, generated and pooled[generated], pooled[policy], ax)
+        if generated is None:  # a single distribution over actions
+            ax.legend(ax.get_legend_handles_labels()[0], ["data", "policy"], frameon=False, fontsize="small")
+        ax.set_title(title, fontsize="medium", loc="left")
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def main(argv: Sequence[str]) -> None:
+    """The command."""
+    options = parse(ToyCommand, argv, description=DESCRIPTION)
+    runtime.quiet()
+    mpl.use("agg")
+    actions = collect_actions(options)
+    options.out.mkdir(parents=True, exist_ok=True)
+    draw(actions, options.out / "toy.png")
+    seeds = len(next(iter(actions.values())))
+    how = f"Mean return of {DRAWS:,} actions of each distribution, mean and standard deviation over {seeds} seeds"
+    parts = [
+        "# Toy navigation (the paper's Table 1 and Figure 2)",
+        f"{how}; `configs/{TASK}.yaml`.",
+        table(actions),
+        "![Histograms of actions](toy.png)",
+    ]
+    text = "\n\n".join(parts) + "\n"
+    (options.out / "toy.md").write_text(text)
+    print(text)
+    print(f"written: {options.out / 'toy.md'}")

@@ -1,0 +1,154 @@
+"""The trials of a sweep: which there are, and what their run folders say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lapo_tf.config import TrainConfig, build_config, check_config, task_config
+from lapo_tf.errors import UserError
+
+DONE, RESUME, NEW, FAILED = "done", "resume", "new", "failed"
+"""What is left to do of a trial: nothing, to go on, to begin, to mend its cause."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of the grid."""
+
+    config: TrainConfig
+    label: str
+    """The agent with its options, as in the run folder's path."""
+
+    @property
+    def name(self) -> str:
+        """Such as maze2d-umaze/lapo/seed0."""
+        return f"{self.config.task}/{self.label}/seed{self.config.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """Its run folder."""
+        return self.config.folder()
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds from text such as "0-4" or "0,3,7-9"."""
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            seeds += range(int(first), int(last or first) + 1)
+    except ValueError:
+        seeds = []
+    if not seeds:
+        raise UserError(f"--seeds {text} is no list of seeds: expected e.g. 0-4 or 0,3,7")
+    return list(dict.fromkeys(seeds))
+
+
+def parse_agent(text: str) -> tuple[str, dict[str, Any], str]:
+    """Agent, its options and its label from text such as "awac:policy=gmm"."""
+    agent, *options = text.split(":")
+    values: dict[str, Any] = {}
+    for option in options:
+        name, equals, value = option.partition("=")
+        if not equals:
+            raise UserError(f"--agents {text}: expected options like agent:name=value, such as awac:policy=gmm")
+        values[name.replace("-", "_")] = yaml.safe_load(value)
+    return agent, values, "-".join([agent, *(option.replace("-", "_") for option in options)])
+
+
+def grid(
+    tasks: str, agents: str, seeds: str, run_dir: Path, flags: dict[str, Any], file: dict[str, Any] | None = None
+) -> list[Trial]:
+    """All trials of a sweep, seed by seed, so that a part of it is already a comparison.
+
+    Args:
+        tasks, agents, seeds: lists as on the command line of `lapo_tf.sweep`.
+        run_dir: where the run folders are.
+        flags: training options of all trials; `file`: the same, with less priority, and agents' sections.
+
+    Raises:
+        UserError: an unknown task, agent or option, or a value that cannot work.
+    """
+    from lapo_tf.tasks import get_task
+
+    file = file or {}
+    trials = []
+    for seed in parse_seeds(seeds):
+        for task in filter(None, tasks.split(",")):
+            get_task(task)
+            for text in filter(None, agents.split(",")):
+                agent, own, label = parse_agent(text)
+                base = build_config({"task": task, "agent": agent} | task_config(task, agent))
+                own = (file.get(agent) or {}) | own
+                common = {k: v for k, v in file.items() if not isinstance(v, dict)}
+                folder = run_dir / task / label / f"seed{seed}"
+                values = common | flags | {"task": task, "seed": seed, "run_dir": folder, agent: own}
+                trials.append(Trial(check_config(build_config(values, base)), label))
+    return trials
+
+
+def state(trial: Trial) -> str:
+    """What is left to do of a trial: DONE, RESUME, NEW or FAILED.
+
+    Raises:
+        UserError: its folder holds a run with other options.
+    """
+    from lapo_tf.training.run_folder import RunFolder
+
+    if (trial.folder / "error.txt").exists():
+        return FAILED
+    if not (trial.folder / "config.yaml").exists():
+        return NEW
+    folder = RunFolder.open(trial.folder)
+    differs = differences(folder.config(), trial.config.resolved())
+    if differs - {"steps"}:
+        raise UserError(
+            f"{trial.folder} holds a run with other options ({', '.join(sorted(differs))}): "
+            "give another --run-dir, or the options it was made with"
+        )
+    rows = folder.metrics()
+    return DONE if rows and rows[-1]["step"] >= trial.config.steps else RESUME
+
+
+def differences(one: TrainConfig, other: TrainConfig) -> set[str]:
+    """Names of the options, `agent.option` for an agent's own, in which two runs differ; folders and seeds apart."""
+
+    def flat(config: TrainConfig) -> dict[str, Any]:
+        values = config.to_dict()
+        own = {f"{config.agent}.{k}": v for k, v in values.pop(config.agent).items()}
+        return {k: v for k, v in (values | own).items() if k not in ("run_dir", "seed")}
+
+    a, b = flat(one), flat(other)
+    return {k for k in a.keys() | b.keys() if a.get(k) != b.get(k)}
+
+
+def remaining(trial: Trial, all_trials: Iterable[Trial] = ()) -> float | None:
+    """Seconds a trial still needs, from its own speed or that of others of its kind; None if none has run yet."""
+    step, seconds = measured(trial.folder)
+    if step and seconds:
+        return max(trial.config.steps - step, 0) * seconds / step
+    for same_task in (True, False):
+        rates = []
+        for other in all_trials:
+            if other.label == trial.label and (not same_task or other.config.task == trial.config.task):
+                done, spent = measured(other.folder)
+                if done:
+                    rates.append(spent / done)
+        if rates:
+            return trial.config.steps * sum(rates) / len(rates)
+    return None
+
+
+def measured(folder: Path) -> tuple[int, float]:
+    """Steps and seconds of a run's last evaluation; zeros before its first."""
+    from lapo_tf.training.run_folder import RunFolder
+
+    if not (folder / "config.yaml").exists():
+        return 0, 0.0
+    rows = RunFolder.open(folder).metrics()
+    return (int(rows[-1]["step"]), rows[-1]["time/seconds"]) if rows else (0, 0.0)
