@@ -236,7 +236,7 @@ def test_a_validator_refuses_messages(site: Site) -> None:
         two.send("subscribe", topic=topic, type=type)
     two.sync()
     one.send("publish", topic="/x", msg={"data": 1})
-    assert f"/x: no {STRING}: data: expected a string" in one.next()["msg"]
+    assert "/x: data: expected a string" in one.next()["msg"]
     one.send("publish", topic="/x", msg={"data": "good"})
     one.send("publish", topic="/y", msg={"data": 1})
     assert [two.next()["msg"]["data"] for _ in range(2)] == ["good", 1]
@@ -258,7 +258,7 @@ def test_the_types_of_the_interfaces(site: Site) -> None:
     ):
         one.send("publish", topic="/j", msg=message)
         status = one.next()["msg"]
-        assert status.startswith("/j: no sensor_msgs/msg/JointState: ")
+        assert status.startswith("/j: sensor_msgs/msg/JointState: ")
         assert problem in status
     one.send("publish", topic="/j", msg={"position": [1, 2.5]})  # the rest may be missing, as for rosbridge_server
     one.send("publish", topic="/own", msg={"anything": "goes"})

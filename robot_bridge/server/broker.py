@@ -191,7 +191,7 @@ class Broker:
             try:
                 validate(msg)
             except ValueError as error:
-                raise ProtocolError(f"{name}: no {topic.type}: {error}") from None
+                raise ProtocolError(f"{name}: {error}") from None
         topic.publishers.setdefault(client, set())
         if message.get("latch"):
             topic.latched = (client, msg)

@@ -146,7 +146,7 @@ class Client:
 
     async def write(self) -> None:
         """Send what waits, until cancelled or disconnected. Answers go first, topics take turns."""
-        while True:
+        while not self.closed:
             item = self._next()
             if item is None:
                 self._wake.clear()

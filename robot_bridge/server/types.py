@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from robot_bridge.errors import UserError
@@ -17,7 +17,7 @@ _FIELD = re.compile(
 )
 
 
-@cache
+@lru_cache(maxsize=1000)  # bounded, for clients choose the types
 def validator(type: str) -> Callable[[dict[str, Any]], None] | None:
     """What raises ValueError for a message that is none of `type`, or None for unknown types.
 

@@ -82,8 +82,9 @@ class Link:
 
     @property
     def open(self) -> bool:
-        """Whether there is a connection. Any thread may ask."""
-        return self._protocol is not None
+        """Whether there is a connection, as far as the system has noticed. Any thread may ask."""
+        transport = self._protocol and self._protocol.transport
+        return transport is not None and not transport.is_closing()
 
     @property
     def age(self) -> float:
@@ -98,7 +99,7 @@ class Link:
 
     def send(self, text: bytes) -> None:
         """Write a text frame; without connection it is gone."""
-        if self._protocol:
+        if self.open and self._protocol:
             self._protocol.sendMessage(text)
 
     def cut(self, reason: str) -> None:

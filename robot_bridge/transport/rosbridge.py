@@ -189,7 +189,7 @@ class RosbridgeTransport:
         return self._obstacle(self._requests)
 
     def _obstacle(self, link: Link | None) -> str | None:
-        if link is None or not self.connected:
+        if link is None or not self.connected or not link.open:
             return "disconnected"
         return "unacknowledged" if link.age > self._max_age else None
 
