@@ -54,7 +54,7 @@ class RobotState:
     Attributes:
         time: s, monotonic.
         position: measured, [n]; NaN where not measured.
-        age: s since the oldest required input was received; infinite where one never was.
+        age, max_age: s since the most overdue input was received, infinite if it never was; and how old it may be.
         oldest: its name.
         observation: what the policy saw, [obs].
         novelty: the largest novelty score, in units of its threshold; outside: names of numbers out of range.
@@ -65,6 +65,7 @@ class RobotState:
     time: float
     position: Array
     age: float = 0.0
+    max_age: float = 0.1
     oldest: str = ""
     observation: Array = field(default_factory=lambda: np.zeros(0))
     novelty: float = 0.0
@@ -106,17 +107,17 @@ class DeadManGuard:
         )
 
 
-@dataclass
 class StaleGuard:
-    """HOLD when an input is older than `max_age` seconds, or missing."""
+    """HOLD when an input is older than it may be, or missing."""
 
-    max_age: float = 0.1
     name = "stale"
 
     def apply(self, command: Array, state: RobotState) -> tuple[Array, Verdict]:
-        if state.age <= self.max_age:
+        if state.age <= state.max_age:
             return command, Verdict(self.name, Level.OK)
-        how = "missing" if np.isinf(state.age) else f"{1000 * state.age:.0f} ms old (at most {1000 * self.max_age:.0f})"
+        how = (
+            "missing" if np.isinf(state.age) else f"{1000 * state.age:.0f} ms old (at most {1000 * state.max_age:.0f})"
+        )
         return np.zeros_like(command), Verdict(self.name, Level.HOLD, f"{state.oldest or 'input'} is {how}")
 
 

@@ -162,8 +162,8 @@ WISH = np.array([0.5, -0.5])
     [
         (ConnectionGuard(), {"connected": False}, Level.STOP, "connection lost"),
         (DeadManGuard(), {"dead_man": False}, Level.STOP, "dead-man"),
-        (StaleGuard(0.1), {"age": 0.15, "oldest": "/joint_states"}, Level.HOLD, "/joint_states is 150 ms old"),
-        (StaleGuard(0.1), {"age": np.inf, "oldest": "/objects"}, Level.HOLD, "/objects is missing"),
+        (StaleGuard(), {"age": 0.15, "oldest": "/joint_states"}, Level.HOLD, "/joint_states is 150 ms old"),
+        (StaleGuard(), {"age": np.inf, "oldest": "/objects"}, Level.HOLD, "/objects is missing"),
         (FiniteGuard(), {"observation": np.array([0, np.nan])}, Level.HOLD, r"observation\[1\] is nan"),
         (FiniteGuard(), {"position": np.array([np.inf, 0])}, Level.HOLD, r"position\[0\] is inf"),
     ],
@@ -328,7 +328,7 @@ def test_a_fault_decelerates_within_limits_and_stays_until_enabled() -> None:
 
 
 def test_a_hold_ends_by_itself_or_becomes_a_fault() -> None:
-    chain = chain_of(StaleGuard(0.1), hold_timeout=0.3)
+    chain = chain_of(StaleGuard(), hold_timeout=0.3)
     chain.enable(ZERO)
     assert chain.apply(WISH, state(0.0, age=0.2)).level == Level.HOLD
     assert chain.apply(WISH, state(0.1, age=0.0)).level < Level.HOLD
@@ -342,7 +342,7 @@ def test_a_hold_ends_by_itself_or_becomes_a_fault() -> None:
 
 def test_monitored_guards_only_talk_and_others_can_be_off() -> None:
     modes = {"stale": "monitor", "finite": "off", "motion": "monitor"}
-    chain = chain_of(StaleGuard(0.1), FiniteGuard(), modes=modes)
+    chain = chain_of(StaleGuard(), FiniteGuard(), modes=modes)
     chain.enable(ZERO)
     outcome = chain.apply(np.array([50.0, 0.1]), state(age=9.0, observation=np.array([np.nan])))
     np.testing.assert_array_equal(outcome.command, [50.0, 0.1])
@@ -354,7 +354,7 @@ def test_monitored_guards_only_talk_and_others_can_be_off() -> None:
 
 
 def test_efforts_are_zero_in_a_halt() -> None:
-    chain = Chain([StaleGuard(0.1)], None)
+    chain = Chain([StaleGuard()], None)
     assert chain.apply(WISH, state()).level == Level.STOP
     chain.enable(ZERO)
     np.testing.assert_array_equal(chain.apply(WISH, state()).command, WISH)
@@ -374,7 +374,7 @@ def test_random_states_never_break_a_limit() -> None:
     rng = np.random.default_rng(3)
     limiter = MotionLimiter(LIMITS, DT)
     guards = [
-        *(ConnectionGuard(), DeadManGuard(), FiniteGuard(), StaleGuard(0.1), NoveltyGuard(patience=0.05)),
+        *(ConnectionGuard(), DeadManGuard(), FiniteGuard(), StaleGuard(), NoveltyGuard(patience=0.05)),
         *(SpeedGuard(0.8), LeadGuard(limiter, 0.1), MotionGuard(limiter, "ab")),
     ]
     chain = Chain(guards, limiter, hold_timeout=0.2)
