@@ -54,7 +54,7 @@ class Executor:
         self._nodes: list[Node] = []
         self._condition = threading.Condition()  # re-entrant: a signal handler may wake us while we hold it
         self._tasks: deque[Task[Any]] = deque()
-        self._batch: deque[Entity] = deque()
+        self._batch: deque[Task[Any] | Entity] = deque()  # what one look found
         self._errors: deque[BaseException] = deque()
         self._active = 0
         self._is_shutdown = False
@@ -194,25 +194,27 @@ class Executor:
 
     def _collect(self) -> Task[Any] | None:
         """The next thing to run. All that was ready at one look has its turn before the next look."""
-        if self._tasks:
-            return self._tasks.popleft()
         for looked in (False, True):
             while self._batch:
-                entity = self._batch.popleft()
-                if not _may_run(entity):
-                    continue
-                group = entity.callback_group
-                if group is not None and not group.beginning_execution(entity):
-                    continue
-                job = entity._take()
-                if job is None:
-                    if group is not None:
-                        group.ending_execution(entity)
-                    continue
-                return self._task_of(entity, job)
+                item = self._batch.popleft()
+                task = item if isinstance(item, Task) else self._begin(item)
+                if task is not None:
+                    return task
             if not looked:
+                self._batch.extend(self._tasks)
+                self._tasks.clear()
                 self._batch.extend(e for node in self._nodes for e in node._entities() if _may_run(e))
         return None
+
+    def _begin(self, entity: Entity) -> Task[Any] | None:
+        """Take a job of an entity, if it still has one and its group lets it begin."""
+        group = entity.callback_group
+        if not _may_run(entity) or (group is not None and not group.beginning_execution(entity)):
+            return None
+        job = entity._take()
+        if job is None and group is not None:
+            group.ending_execution(entity)
+        return None if job is None else self._task_of(entity, job)
 
     def _task_of(self, entity: Entity, job: Callable[[], Any]) -> Task[Any]:
         task: Task[Any] = Task(job, executor=self)

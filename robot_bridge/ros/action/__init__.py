@@ -1,0 +1,6 @@
+"""Action clients and servers, by rclpy's names."""
+
+from robot_bridge.ros.action.client import ActionClient, ClientGoalHandle
+from robot_bridge.ros.action.server import ActionServer, CancelResponse, GoalResponse, ServerGoalHandle
+
+__all__ = ["ActionClient", "ActionServer", "CancelResponse", "ClientGoalHandle", "GoalResponse", "ServerGoalHandle"]
