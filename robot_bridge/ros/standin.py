@@ -54,7 +54,7 @@ def install() -> bool:
         return True
     if find_spec(REAL) is not None:
         return False
-    sys.meta_path.append(StandInFinder())
+    sys.meta_path.insert(0, StandInFinder())  # else `rclpy.node` would be found in our folder and loaded twice
     install_interfaces("")
     return True
 
