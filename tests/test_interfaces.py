@@ -20,6 +20,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+pytest.importorskip("rosbags", reason="the robot extra is not installed")
+
 from robot_bridge.interfaces.control_msgs.action import FollowJointTrajectory, GripperCommand
 from robot_bridge.interfaces.control_msgs.msg import JointJog, JointTolerance, JointTrajectoryControllerState
 from robot_bridge.interfaces.diagnostic_msgs.msg import DiagnosticStatus

@@ -51,7 +51,11 @@ class Client(QueueEntity):
         future: Future[Any] = Future()
         self._pending.add(future)
         future.add_done_callback(self.remove_pending_request)
-        self._send(request, lambda values, error: self._put((future, values, error)), self.response_timeout_sec)
+        try:
+            self._send(request, lambda values, error: self._put((future, values, error)), self.response_timeout_sec)
+        except BaseException:
+            self._pending.discard(future)
+            raise
         return future
 
     def call(self, request: Any, timeout_sec: float | None = None) -> Any:

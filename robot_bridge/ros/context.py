@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakMethod, WeakSet
 
+from robot_bridge.errors import require
 from robot_bridge.ros.arguments import Arguments
 from robot_bridge.ros.exceptions import NotInitializedException
 from robot_bridge.transport import RosbridgeTransport, Transport
@@ -64,6 +65,7 @@ class Context:
                 raise RuntimeError("Context.init() must only be called once")
             if domain_id is not None and domain_id < 0:
                 raise RuntimeError(f"domain_id is {domain_id}: expected at least 0")
+            domain_id = domain_id or _environment_number("ROS_DOMAIN_ID")
             self.arguments = Arguments.parse(sys.argv if args is None else args)
             self._owned = transport is None
             if transport is None:
@@ -74,7 +76,7 @@ class Context:
                 transport = RosbridgeTransport(url)
                 transport.start(connect_timeout)
             self._transport = transport
-            self._domain_id = domain_id or int(os.environ.get("ROS_DOMAIN_ID", 0) or 0)
+            self._domain_id = domain_id
             self._state = "ok"
 
     def ok(self) -> bool:
@@ -164,6 +166,12 @@ class Context:
         finally:
             with self._lock:
                 self._sleepers.remove(condition)
+
+
+def _environment_number(name: str) -> int:
+    text = os.environ.get(name, "") or "0"
+    require(text.isdecimal(), name, text, "a number")
+    return int(text)
 
 
 _default = Context()

@@ -86,6 +86,7 @@ class Node(NodeParameters):
         self._services: list[Service] = []
         self._waitables: list[Entity] = []
         self._publishers: list[Publisher] = []
+        self._cached: list[Entity] | None = None
         self._rates: dict[Rate, Timer] = {}
         self._default_callback_group: CallbackGroup = MutuallyExclusiveCallbackGroup()
         self._executor: weakref.ReferenceType[Executor] | None = None
@@ -358,6 +359,7 @@ class Node(NodeParameters):
 
     def _keep(self, parts: list[Any], entity: Any) -> Any:
         parts.append(entity)
+        self._cached = None
         entity._attach(self)
         return entity
 
@@ -371,13 +373,17 @@ class Node(NodeParameters):
         for parts in (*self._lists(), self._publishers):
             if entity in parts:
                 parts.remove(entity)
+        self._cached = None
 
     def _lists(self) -> tuple[list[Any], ...]:
         return (self._timers, self._subscriptions, self._guards, self._clients, self._services, self._waitables)
 
     def _entities(self) -> list[Entity]:
         """What executors run, in the order in which they look at it."""
-        return [entity for parts in self._lists() for entity in tuple(parts)]
+        entities = self._cached
+        if entities is None:
+            entities = self._cached = [entity for parts in self._lists() for entity in tuple(parts)]
+        return entities
 
     def _wake(self) -> None:
         executor = self.executor

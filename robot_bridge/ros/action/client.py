@@ -160,12 +160,13 @@ class ActionClient(Entity):
             raw = np.frombuffer(uuid.uuid4().bytes, np.uint8).copy()
             goal_uuid = get_interface("unique_identifier_msgs/msg/UUID")(uuid=raw)
         state = _Goal(self, goal_uuid, feedback_callback)
+        values = to_dict(goal)
         with self._lock:
             self._goals.append(state)
         state.id = self._transport.send_goal(
             self._action_name,
             self._type,
-            to_dict(goal),
+            values,
             feedback=lambda values: self._put_feedback(state, values),
             result=lambda values, status, error: self._put(lambda: self._ended(state, values, status, error)),
         )
