@@ -151,7 +151,7 @@ def spin(node: Node, executor: Executor | None = None) -> None:
     executor = executor or get_global_executor()
     try:
         executor.add_node(node)
-        while executor.context.ok():
+        while executor.context.ok() and not executor._is_shutdown:
             executor.spin_once()
     finally:
         executor.remove_node(node)
