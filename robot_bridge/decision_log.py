@@ -1,0 +1,91 @@
+"""Every decision of a policy node as a rosbag2 (MCAP), which `python -m lapo_tf.data import bag` reads for training.
+
+    /policy/observation   sensor_msgs/JointState: the observation by name, in `position`
+    /policy/action        sensor_msgs/JointState: `position` the action that was executed, in the policy's units;
+                          `velocity` the command in SI units; `effort` the policy's wish before the guards
+    /policy/decision      diagnostic_msgs/DiagnosticStatus: what the guards said, and the numbers they said it of
+
+Beside the bag lies `layout.yaml`, which the importer takes.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from pathlib import Path
+from typing import Any
+
+from rosbags.rosbag2 import StoragePlugin, Writer
+
+from robot_bridge.bundle import Description
+from robot_bridge.counters import Counters
+from robot_bridge.errors import UserError
+from robot_bridge.interfaces import from_dict, get_interface, to_rosbags, typestore
+
+TOPICS = {
+    "/policy/observation": "sensor_msgs/msg/JointState",
+    "/policy/action": "sensor_msgs/msg/JointState",
+    "/policy/decision": "diagnostic_msgs/msg/DiagnosticStatus",
+}
+
+LAYOUT = """# python -m lapo_tf.data import bag {bag} --layout layout.yaml
+rate: {rate:g}
+time: receive
+observation:
+  policy: {{topic: /policy/observation, field: position, joints: [{observations}], resample: hold}}
+action:
+  policy: {{topic: /policy/action, field: position, joints: [{actions}], low: {low}, high: {high}}}
+episodes:
+  gap: 2.0
+"""
+
+
+class DecisionLog:
+    """Writes in a thread of its own. What it cannot keep up with is dropped and counted (`dropped.log`)."""
+
+    def __init__(self, folder: Path, policy: Description, counters: Counters) -> None:
+        """
+        Raises:
+            UserError: the folder exists, or cannot be made.
+        """
+        if folder.exists():
+            raise UserError(f"{folder} exists already: give another --log")
+        folder.mkdir(parents=True)
+        self._queue: queue.Queue[tuple[str, int, dict[str, Any]] | None] = queue.Queue(1000)
+        self._counters = counters
+        (folder / "layout.yaml").write_text(
+            LAYOUT.format(
+                bag=folder / "bag",
+                rate=policy.control_rate,
+                observations=", ".join(f"'{entry.name}'" for entry in policy.observations),
+                actions=", ".join(f"'{entry.joint}'" for entry in policy.actions),
+                low=[entry.low for entry in policy.actions],
+                high=[entry.high for entry in policy.actions],
+            )
+        )
+        self._writer = Writer(folder / "bag", version=9, storage_plugin=StoragePlugin.MCAP)
+        self._thread = threading.Thread(target=self._run, name="decision log", daemon=True)
+        self._thread.start()
+
+    def write(self, topic: str, nanoseconds: int, message: dict[str, Any]) -> None:
+        """Log a message of one of `TOPICS`, received at that time since the epoch."""
+        try:
+            self._queue.put_nowait((topic, nanoseconds, message))
+        except queue.Full:
+            self._counters.add("dropped.log")
+
+    def close(self) -> None:
+        """Write what is left and close the bag."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        with self._writer as writer:
+            connections = {
+                topic: writer.add_connection(topic, kind, typestore=typestore()) for topic, kind in TOPICS.items()
+            }
+            while (item := self._queue.get()) is not None:
+                topic, nanoseconds, message = item
+                native = to_rosbags(from_dict(get_interface(TOPICS[topic]), message, partial=True, allow_nan=True))
+                data = typestore().serialize_cdr(native, TOPICS[topic])
+                writer.write(connections[topic], nanoseconds, data)

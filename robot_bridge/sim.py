@@ -1,0 +1,436 @@
+"""A simulated robot as a ROS node: `python -m robot_bridge.sim --task kitchen-complete --url ws://localhost:9090`.
+
+Topics out: /joint_states and /object_states (sensor_msgs/JointState), /clock, /sim/status (std_msgs/String of JSON).
+Commands in, by what the task's actions are: /velocity_controller/commands, /effort_controller/commands or
+/position_controller/commands (std_msgs/Float64MultiArray in the order of /joint_states), and for velocities
+/joint_trajectory_controller/joint_trajectory and the action /joint_trajectory_controller/follow_joint_trajectory.
+Services: /sim/reset (std_srvs/Trigger) begins the next episode, /sim/lock_step (std_srvs/SetBool) locks the steps to
+the commands or lets time run.
+
+It treats commands as a careful controller would: wrong lengths, names or NaN are refused, and so is a trajectory whose
+end is past; an array is in force for `COMMAND_TIMEOUT` seconds; at its end a trajectory stands.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robot_bridge.counters import Counters
+from robot_bridge.errors import ArgumentParser, UserError, command, require
+from robot_bridge.outputs import time_message
+from robot_bridge.transport import GoalHandle, GoalStatus, Message, Respond, RosbridgeTransport, Transport
+
+DESCRIPTION = """One of the MuJoCo tasks as a robot on a ROS graph.
+
+  python -m robot_bridge.server &
+  python -m robot_bridge.sim --task kitchen-complete
+
+Needs the simulation environments: pip install 'lapo-tf[robot]' (no GPU, and no TensorFlow is loaded)."""
+
+COMMAND_TIMEOUT = 0.2  # s of simulated time that an array of commands is in force
+REPEAT = 0.5  # s after which a locked simulation says its state again
+TRAJECTORY = "/joint_trajectory_controller/joint_trajectory"
+FOLLOW = "/joint_trajectory_controller/follow_joint_trajectory"
+JOINT_STATE, ARRAY = "sensor_msgs/msg/JointState", "std_msgs/msg/Float64MultiArray"
+
+
+@dataclass
+class Trajectory:
+    """Positions [k, n] at times [k] of the simulation's clock."""
+
+    times: np.ndarray
+    positions: np.ndarray
+    goal: GoalHandle | None = None
+
+
+@dataclass
+class Episode:
+    """One episode's result so far."""
+
+    number: int
+    seed: int
+    steps: int = 0
+    score: float = 0.0
+    done: bool = False
+    completions: list[str] = field(default_factory=list)
+
+
+class Simulation:
+    """A task's environment behind topics. `run` steps it until `stop`."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        task: str,
+        *,
+        lock_step: bool = False,
+        speed: float = 1.0,
+        seed: int = 0,
+        video: Path | None = None,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        """
+        Args:
+            speed: simulated seconds per second, in real time.
+            seed: episode i is reset with seed + i.
+            video: a film of every episode goes into this folder.
+
+        Raises:
+            UserError: no such task, or the environments are not installed.
+        """
+        try:
+            import gymnasium as gym
+
+            from lapo_tf.envs.names import names_of
+            from lapo_tf.envs.slices import SlicedKitchen
+            from lapo_tf.tasks import get_task
+        except ImportError as error:
+            raise UserError(f"the simulation needs {error.name}: pip install 'lapo-tf[robot]'") from None
+        from lapo_tf.errors import UserError as LearnerError
+
+        try:
+            self.task = get_task(task)
+        except LearnerError as error:
+            raise UserError(str(error)) from None
+        spec = gym.spec(self.task.env_id)
+        render_mode = "rgb_array" if video else None
+        self.env: Any = self.task.make_env(render_mode)
+        self.sliced: Any = None
+        if self.task.env_id.startswith("lapo/Kitchen") and not lock_step:
+            self.env = self.sliced = SlicedKitchen(**spec.kwargs, render_mode=render_mode)
+        self.max_steps = spec.max_episode_steps or 1000
+        self.names = names_of(self.task.env_id, self.env)
+        self.transport, self.lock_step, self.speed, self.video, self._say = transport, lock_step, speed, video, say
+        self.joints = [action.joint for action in self.names.actions]
+        self.quantity = self.names.actions[0].quantity
+        self._scale = np.array([action.scale for action in self.names.actions])
+        self._dt = 1.0 / self.names.control_rate
+        self._slice_dt = self.sliced.slice_dt if self.sliced else self._dt
+        self._groups = self._group()
+        self.counters = Counters()
+        self.received: list[tuple[float, str, Message]] | None = None  # every command with its time, where wanted
+        self.time = 1.0  # of the simulation; it never runs back
+        self.episode = Episode(-1, seed - 1)
+        self.results: list[Episode] = []
+        self._frames: list[Any] = []
+        self._inbox: queue.Queue[Callable[[], None]] = queue.Queue()
+        self._array: tuple[np.ndarray, float] | None = None
+        self._trajectory: Trajectory | None = None
+        self._commanded = threading.Event()
+        self._ending = threading.Event()
+        self._position = np.zeros(len(self.joints))
+        self._closables: list[Any] = []
+        self._reset()
+
+    def _group(self) -> dict[str, dict[str, list[tuple[str, int]]]]:
+        """Topic -> quantity -> (joint, place in the observation)."""
+        groups: dict[str, dict[str, list[tuple[str, int]]]] = {"/joint_states": {}, "/object_states": {}}
+        for i, entry in enumerate(self.names.observations):
+            joint, _, quantity = entry.name.rpartition("/")
+            if entry.constant is None:
+                topic = "/joint_states" if joint in self.joints else "/object_states"
+                groups[topic].setdefault(quantity, []).append((joint, i))
+        return groups
+
+    # Connections ------------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Declare everything."""
+        add, transport = self._closables.append, self.transport
+        for topic in self._groups:
+            add(transport.advertise(topic, JOINT_STATE))
+        add(transport.advertise("/clock", "rosgraph_msgs/msg/Clock"))
+        add(transport.advertise("/sim/status", "std_msgs/msg/String"))
+        add(transport.subscribe(f"/{self.quantity}_controller/commands", ARRAY, self._on_array))
+        if self.quantity == "velocity":
+            kind = "trajectory_msgs/msg/JointTrajectory"
+            add(transport.subscribe(TRAJECTORY, kind, self._on_trajectory))
+            add(transport.advertise_action(FOLLOW, "control_msgs/action/FollowJointTrajectory", self._on_goal))
+        add(transport.advertise_service("/sim/reset", "std_srvs/srv/Trigger", self._on_reset))
+        add(transport.advertise_service("/sim/lock_step", "std_srvs/srv/SetBool", self._on_lock))
+
+    def close(self) -> None:
+        """Undeclare everything, close the environment."""
+        for closable in self._closables:
+            closable.close()
+        self.env.close()
+
+    def stop(self) -> None:
+        """Let `run` return."""
+        self._ending.set()
+        self._commanded.set()
+
+    def _record(self, topic: str, message: Message) -> None:
+        if self.received is not None:
+            self.received.append((time.monotonic(), topic, message))
+
+    def _on_array(self, message: Message) -> None:
+        self._record(f"/{self.quantity}_controller/commands", message)
+        data = message.get("data")
+        if not isinstance(data, list) or len(data) != len(self.joints) or any(v is None for v in data):
+            self.counters.add("refused.array")
+            return
+        values = np.array(data, np.float64)
+        if not np.isfinite(values).all():
+            self.counters.add("refused.array")
+            return
+        self._inbox.put(lambda: self._take_array(values))
+        self._commanded.set()
+
+    def _take_array(self, values: np.ndarray) -> None:
+        self._array, self._trajectory = (values, self.time), None
+
+    def _on_trajectory(self, message: Message) -> None:
+        self._record(TRAJECTORY, message)
+        trajectory = self._read(message)
+        if isinstance(trajectory, str):
+            self.counters.add("refused.trajectory")
+            return
+        self._inbox.put(lambda: self._take_trajectory(trajectory))
+        self._commanded.set()
+
+    def _take_trajectory(self, trajectory: Trajectory) -> None:
+        if self._trajectory is not None and self._trajectory.goal is not None:
+            self._trajectory.goal.result({"error_code": 0, "error_string": "pre-empted"}, GoalStatus.ABORTED)
+        self._array, self._trajectory = None, trajectory
+
+    def _on_goal(self, goal: Message, handle: GoalHandle) -> None:
+        self._record(FOLLOW, goal)
+        trajectory = self._read(goal.get("trajectory", {}))
+        if isinstance(trajectory, str):
+            self.counters.add("refused.goal")
+            handle.result({"error_code": -1, "error_string": trajectory}, GoalStatus.ABORTED)
+            return
+        trajectory.goal = handle
+        handle.on_cancel(lambda: self._inbox.put(lambda: self._cancel(handle)))
+        self._inbox.put(lambda: self._take_trajectory(trajectory))
+        self._commanded.set()
+
+    def _cancel(self, handle: GoalHandle) -> None:
+        if self._trajectory is not None and self._trajectory.goal is handle:
+            self._trajectory = None
+        handle.result({"error_code": 0, "error_string": "cancelled"}, GoalStatus.CANCELED)
+
+    def _read(self, message: Message) -> Trajectory | str:
+        """A trajectory in the simulation's clock and order of joints, or what is wrong with it."""
+        try:
+            names, points = message["joint_names"], message["points"]
+            order = [names.index(joint) for joint in self.joints]
+            positions = np.array([point["positions"] for point in points], np.float64)[:, order]
+            offsets = np.array([_seconds(point["time_from_start"]) for point in points])
+            start = _seconds(message.get("header", {}).get("stamp", {})) or self.time
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            return f"not a trajectory of {', '.join(self.joints)}: {type(error).__name__}: {error}"
+        if not np.isfinite(positions).all() or not len(points) or (np.diff(offsets) <= 0).any():
+            return "positions must be finite, times increasing"
+        if start + offsets[-1] <= self.time:
+            return "its end is past"
+        return Trajectory(start + offsets, positions)
+
+    def _on_reset(self, _: Message, respond: Respond) -> None:
+        def reset() -> None:
+            self._reset()
+            respond({"success": True, "message": f"episode {self.episode.number}, seed {self.episode.seed}"})
+
+        self._inbox.put(reset)
+        self._commanded.set()
+
+    def _on_lock(self, request: Message, respond: Respond) -> None:
+        wanted = request.get("data") is True
+
+        def lock() -> None:
+            if wanted and self.sliced is not None:
+                respond({"success": False, "message": "this task must be started with --lock-step"})
+                return
+            self.lock_step = wanted
+            respond({"success": True, "message": "locked" if wanted else "time runs"})
+
+        self._inbox.put(lock)
+        self._commanded.set()
+
+    # Simulating -------------------------------------------------------------------------------------------------------
+
+    def run(self, episodes: int | None = None) -> None:
+        """Step until `stop`, or until that many episodes are done; resets by itself then, after each."""
+        deadline = time.monotonic()
+        while not self._ending.is_set():
+            self._handle_inbox()
+            if self.episode.done and episodes is not None:
+                if len(self.results) >= episodes:
+                    return
+                self._reset()
+            if self.lock_step:
+                self._locked_step()
+                deadline = time.monotonic()
+                continue
+            self._publish()
+            self._advance()
+            deadline += self._slice_dt / self.speed
+            if (left := deadline - time.monotonic()) > 0:
+                time.sleep(left)
+            elif left < -1.0:  # cannot keep up: real time is lost, not made up for by running faster
+                self.counters.add("lost_seconds", int(-left))
+                deadline = time.monotonic()
+
+    def _handle_inbox(self) -> None:
+        while True:
+            try:
+                self._inbox.get_nowait()()
+            except queue.Empty:
+                return
+
+    def _locked_step(self) -> None:
+        """Say the state until a command comes, then take one step with it."""
+        while not self._ending.is_set():
+            self._publish()
+            self._commanded.wait(REPEAT)
+            self._commanded.clear()
+            self._handle_inbox()
+            if self._array is not None or self._trajectory is not None:
+                break
+            if not self.lock_step:
+                return
+        if not self._ending.is_set() and not self.episode.done:
+            self._advance()
+            self._array = None
+
+    def _advance(self) -> None:
+        """One control step, or slice of one."""
+        commanded = self._array is not None or self._trajectory is not None
+        action = self._action()
+        self.time += self._slice_dt
+        if self.episode.done or (not commanded and self.episode.steps == 0):
+            return  # an episode begins with its first command, and stands after its last step
+        episode = self.episode
+        if self.sliced is not None:
+            self._observation, reward, done, ended = self.sliced.slice(action)
+        else:
+            self._observation, reward, terminated, truncated, info = self.env.step(action)
+            done, ended = terminated or truncated, True
+            episode.completions = list(info.get("episode_task_completions", []))
+        if ended:
+            episode.steps += 1
+            episode.score += float(reward)
+            episode.done = done or episode.steps >= self.max_steps
+            if self.video:
+                self._frames.append(self.env.render())
+            if episode.done:
+                self._finish()
+        self._measure()
+
+    def _action(self) -> np.ndarray:
+        """The command in force as an action."""
+        values = np.zeros(len(self.joints))
+        if self._array is not None and self.time - self._array[1] <= COMMAND_TIMEOUT:
+            values = self._array[0]
+        elif self._trajectory is not None:
+            trajectory = self._trajectory
+            at = self.time + self._dt
+            wanted = np.array([np.interp(at, trajectory.times, column) for column in trajectory.positions.T])
+            if self.time < trajectory.times[0]:  # on the way to the first point
+                share = min(1.0, self._dt / max(self._dt, trajectory.times[0] - self.time))
+                wanted = self._position + share * (trajectory.positions[0] - self._position)
+            values = (wanted - self._position) / self._dt
+            if at >= trajectory.times[-1] and trajectory.goal is not None:
+                trajectory.goal.result({"error_code": 0, "error_string": ""}, GoalStatus.SUCCEEDED)
+                trajectory.goal = None
+        return (values / self._scale).astype(np.float32)
+
+    def _reset(self) -> None:
+        number, seed = self.episode.number + 1, self.episode.seed + 1
+        self.episode = Episode(number, seed)
+        self._array = self._trajectory = None
+        self._frames = []
+        self._observation, _ = self.env.reset(seed=seed)
+        self.time += self._dt  # a new stamp
+        self._measure()
+
+    def _measure(self) -> None:
+        for joint, i in self._groups["/joint_states"].get("position", []):
+            self._position[self.joints.index(joint)] = self._observation[i]
+
+    def _finish(self) -> None:
+        episode = self.episode
+        self.results.append(episode)
+        score = self.task.normalized(episode.score)
+        self._say(f"episode {episode.number} (seed {episode.seed}): score {score:.1f}, {episode.steps} steps")
+        if self.video:
+            import imageio.v2 as imageio
+
+            self.video.mkdir(parents=True, exist_ok=True)
+            path = self.video / f"episode-{episode.number}.mp4"
+            imageio.mimsave(path, self._frames, fps=round(self.names.control_rate))
+            self._say(f"film: {path}")
+
+    def _publish(self) -> None:
+        header = {"stamp": time_message(self.time), "frame_id": ""}
+        for topic, quantities in self._groups.items():
+            names = list(dict.fromkeys(joint for pairs in quantities.values() for joint, _ in pairs))
+            message: Message = {"header": header, "name": names, "position": [], "velocity": [], "effort": []}
+            for quantity, pairs in quantities.items():
+                message[quantity] = [float(self._observation[i]) for _, i in pairs]
+            self.transport.publish(topic, message)
+        self.transport.publish("/clock", {"clock": time_message(self.time)})
+        self.transport.publish("/sim/status", {"data": json.dumps(self.status())})
+
+    def status(self) -> dict[str, Any]:
+        """The present episode, and the scores of all that are done."""
+        scores = [self.task.normalized(episode.score) for episode in self.results]
+        return vars(self.episode) | {"scores": scores, "time": self.time, "counters": self.counters.snapshot()}
+
+
+def _seconds(value: Message) -> float:
+    return value.get("sec", 0) + 1e-9 * value.get("nanosec", 0)
+
+
+def parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="robot_bridge.sim", description=DESCRIPTION)
+    parser.add_argument("--task", required=True, help="kitchen-complete, maze2d-umaze, …")
+    parser.add_argument("--url", default="ws://localhost:9090", help="of the rosbridge")
+    parser.add_argument("--lock-step", action="store_true", help="one step for each command, and no time in between")
+    parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds per second")
+    parser.add_argument("--seed", type=int, default=0, help="episode i is reset with seed + i")
+    parser.add_argument("--episodes", type=int, help="end after so many, resetting by itself after each")
+    parser.add_argument("--video", type=Path, metavar="FOLDER", help="write a film of every episode")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="write the scores as JSON at the end")
+    return parser
+
+
+@command
+def main() -> None:
+    """The command."""
+    args = parser().parse_args()
+    require(args.speed > 0, "--speed", args.speed, "above 0")
+    transport = RosbridgeTransport(args.url)
+    simulation = Simulation(
+        transport, args.task, lock_step=args.lock_step, speed=args.speed, seed=args.seed, video=args.video
+    )
+    simulation.open()
+    transport.start()
+    print(
+        f"{args.task} at {args.url}, {'in lock-step' if args.lock_step else f'at {args.speed:g} x real time'}",
+        flush=True,
+    )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: simulation.stop())
+    try:
+        simulation.run(args.episodes)
+    finally:
+        if args.results:
+            args.results.write_text(json.dumps(simulation.status() | {"lost": simulation.counters.snapshot()}))
+        simulation.close()
+        transport.close()
+
+
+if __name__ == "__main__":
+    main()
