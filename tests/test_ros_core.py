@@ -20,6 +20,7 @@ from ros_hub import Hub, HubTransport
 import robot_bridge.ros as rclpy
 from robot_bridge.errors import UserError
 from robot_bridge.ros.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from robot_bridge.ros.duration import Duration
 from robot_bridge.ros.exceptions import (
     InvalidHandle,
     InvalidNamespaceException,
@@ -402,6 +403,20 @@ def test_quality_of_service(node):
         node.create_publisher(String, "a", "10")
     with pytest.raises(TypeError):
         node.create_subscription(String, "a", print, None)
+
+
+def test_quality_that_nobody_keeps_is_told(node, capsys):
+    node.create_subscription(String, "a", print, QoSProfile(depth=1, deadline=Duration(seconds=1)))
+    assert "/a: deadline of the QoS profile: no effect over rosbridge" in capsys.readouterr().err
+    for preset in QoSPresetProfiles:
+        if preset is not QoSPresetProfiles.UNKNOWN:
+            node.create_publisher(String, "a", preset.value)
+    assert capsys.readouterr().err == ""
+    for option in ("event_callbacks", "qos_overriding_options"):
+        with pytest.raises(NotImplementedError, match=option):
+            node.create_publisher(String, "a", 1, **{option: object()})
+        with pytest.raises(NotImplementedError, match=option):
+            node.create_subscription(String, "a", print, 1, **{option: object()})
 
 
 def test_the_graph(node, hub):

@@ -33,8 +33,8 @@ from robot_bridge.ros.qos import (
     QoSProfile,
     as_profile,
     qos_profile_parameter_events,
-    qos_profile_rosout_default,
     qos_profile_services_default,
+    without_effect,
 )
 from robot_bridge.ros.rosapi import ask, wait
 from robot_bridge.ros.service import Service
@@ -101,7 +101,7 @@ class Node(NodeParameters):
         self._rosout = self._parameter_events = None
         if enable_rosout:
             log = get_interface("rcl_interfaces/msg/Log")
-            self._rosout = self.create_publisher(log, "/rosout", qos_profile_rosout_default)
+            self._rosout = self.create_publisher(log, "/rosout", 1000)
             set_sink(self._logger.name, _weakly(self, "_log"))
         events = get_interface("rcl_interfaces/msg/ParameterEvent")
         self._parameter_events = self.create_publisher(events, "/parameter_events", qos_profile_parameter_events)
@@ -221,9 +221,14 @@ class Node(NodeParameters):
         qos_overriding_options: Any = None,
         publisher_class: type[Publisher] = Publisher,
     ) -> Publisher:
-        """A publisher of `topic`. QoS events do not exist here: their callbacks are never called."""
+        """A publisher of `topic`.
+
+        Raises:
+            NotImplementedError: `event_callbacks` or `qos_overriding_options`, which rosbridge cannot keep.
+        """
         profile, name = as_profile(qos_profile), self.resolve_topic_name(topic)
         self._check_alive()
+        self._check_quality(name, profile, event_callbacks, qos_overriding_options)
         publisher = publisher_class(self._context, msg_type, name, profile, self._group(callback_group))
         return self._keep(self._publishers, publisher)
 
@@ -239,9 +244,14 @@ class Node(NodeParameters):
         qos_overriding_options: Any = None,
         raw: bool = False,
     ) -> Subscription:
-        """Have `callback(message)` called with the messages of `topic`; with `raw` their CDR bytes."""
+        """Have `callback(message)` called with the messages of `topic`; with `raw` their CDR bytes.
+
+        Raises:
+            NotImplementedError: `event_callbacks` or `qos_overriding_options`, which rosbridge cannot keep.
+        """
         profile, name = as_profile(qos_profile), self.resolve_topic_name(topic)
         self._check_alive()
+        self._check_quality(name, profile, event_callbacks, qos_overriding_options)
         group = self._group(callback_group)
         subscription = Subscription(self._context, msg_type, name, callback, group, profile, raw)
         return self._keep(self._subscriptions, subscription)
@@ -389,6 +399,14 @@ class Node(NodeParameters):
         executor = self.executor
         if executor is not None:
             executor.wake()
+
+    def _check_quality(self, topic: str, profile: QoSProfile, events: Any, overriding: Any) -> None:
+        if events is not None:
+            raise NotImplementedError(f"{topic}: rosbridge has no QoS events: event_callbacks would never be called")
+        if overriding is not None:
+            raise NotImplementedError(f"{topic}: qos_overriding_options are not supported, rosbridge carries no QoS")
+        if names := without_effect(profile):
+            self._logger.warning(f"{topic}: {', '.join(names)} of the QoS profile: no effect over rosbridge")
 
     def _check_alive(self) -> None:
         if self._destroyed:

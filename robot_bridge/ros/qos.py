@@ -221,3 +221,11 @@ def as_profile(qos_profile: Any) -> QoSProfile:
             raise ValueError("depth must be greater than or equal to zero")
         return QoSProfile(depth=qos_profile)
     raise TypeError(f"Expected QoSProfile or int, but received {type(qos_profile)}")
+
+
+def without_effect(profile: QoSProfile) -> list[str]:
+    """What a profile asks for and nobody here keeps: a node should not rely on it."""
+    defaults = {name: default for name, (_, default) in _FIELDS.items()}
+    names = ("lifespan", "deadline", "liveliness", "liveliness_lease_duration")
+    neutral = (LivelinessPolicy.SYSTEM_DEFAULT, LivelinessPolicy.BEST_AVAILABLE, LivelinessPolicy.UNKNOWN)
+    return [n for n in names if getattr(profile, n) != defaults[n] and getattr(profile, n) not in neutral]
