@@ -174,7 +174,7 @@ class Server:
     def kill(self) -> None:
         """End it without a word."""
         self.process.kill()
-        self.process.wait()
+        self.process.communicate()
 
 
 class PatientReader:

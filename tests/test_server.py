@@ -149,6 +149,8 @@ def test_not_a_number_leaves_as_null_and_null_in_an_array_is_refused(site: Site)
         ({"op": "set_level", "level": "all"}, "unknown level 'all'"),
         ({"topic": "/x"}, "no 'op'"),
         ([1, 2], "a list where an object"),
+        (3, "a int where an object"),
+        ({"op": "publish", "topic": "/x", "msg": {"data": json.loads("[" * 70 + "]" * 70)}}, "nested too deeply"),
         ({"op": "service_response", "id": "7", "service": "/s", "result": True}, "no call 7 waits"),
         ({"op": "action_result", "id": "7", "action": "/a", "status": 4, "result": True}, "no goal 7 is executed"),
         ({"op": "cancel_action_goal", "id": "7", "action": "/a"}, "no goal 7 of this client"),
@@ -173,10 +175,10 @@ def test_throttle_and_queue_length(site: Site) -> None:
     source, every = site.pair()
     first_only, latest, both = site.client(), site.client(), site.client()
     every.send("subscribe", topic="/x", type=STRING)
-    first_only.send("subscribe", topic="/x", type=STRING, throttle_rate=200)
+    first_only.send("subscribe", topic="/x", type=STRING, throttle_rate=5000)
     latest.send("subscribe", topic="/x", type=STRING, throttle_rate=200, queue_length=1)
     # Two subscriptions of one client: a message is sent once, as often as the more demanding one wants it.
-    both.send("subscribe", id="1", topic="/x", type=STRING, throttle_rate=1000)
+    both.send("subscribe", id="1", topic="/x", type=STRING, throttle_rate=5000)
     both.send("subscribe", id="2", topic="/x", type=STRING)
     for client in (every, first_only, latest, both):
         client.sync()

@@ -224,17 +224,39 @@ def test_a_blocked_io_thread_makes_nothing_old(site: Site) -> None:
     source.advertise("/x", "a/msg/T")
     site.settle()
     source.on_loop(time.sleep, 0.6)
-    for _ in range(2000):
+    end, count = time.monotonic() + 1.0, 0
+    while time.monotonic() < end:
         source.publish("/x", {"t": time.monotonic()})
-        time.sleep(0.0002)
-    time.sleep(0.3)
-    assert source.counters["dropped"] > 1000
-    assert source.counters["dropped"] + len(ages) == 2000
+        count += 1
+        time.sleep(0.002)
+    until(lambda: source.counters["dropped"] + len(ages) == count)
+    assert 50 < source.counters["dropped"] < count
     assert max(ages, default=0) < 0.4
     assert source.connected
     source.on_loop(time.sleep, 1.15)  # so long that what came in meanwhile counts as old
     until(lambda: source.counters["lost.stalled"] == 1)
     until(lambda: source.connected)
+
+
+def test_what_waits_behind_a_callback_that_hangs_is_dropped(site: Site) -> None:
+    source, sink = site.transport(), site.transport()
+    ages: list[float] = []
+    hang = [1.15]
+
+    def hangs(_: dict) -> None:
+        time.sleep(hang.pop() if hang else 0)
+
+    sink.subscribe("/x", "a/msg/T", hangs)
+    sink.subscribe("/x", "a/msg/T", lambda m: ages.append(time.monotonic() - m["t"]))
+    source.advertise("/x", "a/msg/T")
+    site.settle()
+    source.publish("/x", {"t": time.monotonic()})
+    until(lambda: sink.counters["reconnects"] == 1)
+    assert sink.counters["lost.stalled"] == 1
+    assert sink.counters["received.lost"] == 1
+    assert ages == []
+    until(lambda: source.publish("/x", {"t": time.monotonic()}) and len(ages) > 0)
+    assert ages[0] < 0.5
 
 
 # Losses ---------------------------------------------------------------------------------------------------------------
@@ -256,6 +278,8 @@ def stream(
         source.publish("/x", {"t": time.monotonic()})
         time.sleep(0.01)
     faulty.join()
+    count = len(ages)
+    until(lambda: source.publish("/x", {"t": time.monotonic()}) and len(ages) > count + 3, 5)  # it came back
     return ages, source
 
 
@@ -265,12 +289,10 @@ def test_a_killed_server_brings_no_old_messages(site: Site) -> None:
         time.sleep(0.6)
         site.server.start()
 
-    ages, source = stream(site, 2.0, restart)
-    assert max(ages) < 0.3
-    assert source.counters["dropped.disconnected"] > 40
+    ages, source = stream(site, 1.2, restart)
+    assert max(ages) < 0.5
+    assert source.counters["dropped.disconnected"] > 20
     assert source.counters["reconnects"] == 1
-    assert len(ages) > 60  # it came back
-    assert ages[-1] < 0.3
 
 
 @pytest.mark.parametrize("site", [{"stall_limit": float("inf")}, {}], indirect=True, ids=["delivers", "drops"])
@@ -296,7 +318,7 @@ def test_a_frozen_server(site: Site, request: pytest.FixtureRequest) -> None:
         until(lambda: not any(transport.connected for transport in site.transports))
         noticed.append(time.monotonic() - begin)
 
-    ages, source = stream(site, 2.8, freeze)
+    ages, source = stream(site, 2.0, freeze)
     patient.close()
     reader.join()
     assert noticed[0] < 1.5
@@ -308,7 +330,6 @@ def test_a_frozen_server(site: Site, request: pytest.FixtureRequest) -> None:
         assert 0 < len(old) <= 26  # 0.2 s at 100 Hz, and a ping interval
     assert source.counters["dropped.unacknowledged"] > 50
     assert source.counters["lost.frozen"] >= 1
-    assert ages[-1] < 0.3
 
 
 def test_a_stopped_server_process_brings_no_old_messages() -> None:
@@ -341,6 +362,7 @@ def test_a_stopped_server_process_brings_no_old_messages() -> None:
         for transport in transports:
             transport.close()
         process.kill()
+        process.communicate()
 
 
 class Peer:
@@ -558,7 +580,8 @@ def test_the_graph(site: Site) -> None:
     answers = topics, services, actions = Answer(), Answer(), Answer()
     for function, answer in zip((two.topics_and_types, two.services, two.action_servers), answers, strict=True):
         function(answer)
-    assert topics.wait() == ({"/x": STRING, "/y": JOINTS}, None)
+    types, _ = topics.wait()
+    assert {name: type for name, type in types.items() if "probe" not in name} == {"/x": STRING, "/y": JOINTS}
     assert "/s" in services.wait()[0]
     assert actions.wait() == (["/a"], None)
 

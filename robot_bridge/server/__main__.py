@@ -95,7 +95,6 @@ def type_checks() -> dict[str, Any]:
     """The options that have the server check messages and tell their definitions."""
     from robot_bridge.server.types import definitions, validator
 
-    validator("sensor_msgs/msg/JointState")  # loads the definitions, which takes a while, before the server runs
     return {"validator": validator, "definitions": definitions}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -54,15 +55,26 @@ class Client:
 
     Messages of topics wait in one short queue per topic, the oldest dropped first: a slow client gets fewer of them and
     slows down nobody. Everything else must arrive, so a client that does not read is disconnected.
+
+    Args:
+        stalled: tells, and acts accordingly, whether the server stood still, so that what waits here is old.
     """
 
-    def __init__(self, websocket: ServerConnection, counters: Counters, faults: Faults, max_size: int) -> None:
+    def __init__(
+        self,
+        websocket: ServerConnection,
+        counters: Counters,
+        faults: Faults,
+        max_size: int,
+        stalled: Callable[[], bool],
+    ) -> None:
         self.websocket = websocket
         self.level = LEVELS.index("error")
         self.fragments = Fragments(max_size)
         self.closed = False
         self._counters = counters
         self._faults = faults
+        self._stalled = stalled
         self._loop = asyncio.get_running_loop()
         self._answers: deque[tuple[float, str]] = deque()
         self._ready: deque[Delivery] = deque()
@@ -155,6 +167,8 @@ class Client:
             since, text = item
             if self._faults.delay:
                 await asyncio.sleep(since + self._faults.delay - self._loop.time())
+            if self._stalled():
+                return
             self._sending_since = self._loop.time()
             await self.websocket.send(text)
             self._sending_since = None

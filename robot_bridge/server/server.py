@@ -236,13 +236,15 @@ class RosbridgeServer:
         while True:
             await asyncio.sleep(TICK)
             now = self._loop.time()
-            self._check_stall(now)
+            self._stalled()
             self._beat = now
             for client in list(self._broker.clients):
                 client.check(now)
 
-    def _check_stall(self, now: float) -> bool:
-        """Whether the server stood still since it last looked at the clock; then all connections are dropped."""
+    def _stalled(self) -> bool:
+        """Whether the server stood still since it last looked at the clock; then all connections are dropped. To be
+        asked before anything is taken from a buffer."""
+        now = self._loop.time()
         if now - self._beat <= self._stall_limit:
             return False
         LOGGER.warning(
@@ -269,13 +271,13 @@ class RosbridgeServer:
         return None
 
     async def _serve(self, websocket: ServerConnection) -> None:
-        client = Client(websocket, self.counters, self.faults, self._max_size)
+        client = Client(websocket, self.counters, self.faults, self._max_size, self._stalled)
         self._broker.clients.add(client)
         writer = asyncio.create_task(client.write())
         gone = asyncio.create_task(websocket.wait_closed())
         try:
             async for text in websocket:
-                if self._check_stall(self._loop.time()) or client.closed:
+                if self._stalled() or client.closed:
                     return
                 busy = self._broker.receive(client, text)
                 if busy is not None:

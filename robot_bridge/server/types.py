@@ -79,3 +79,6 @@ def _collect(type: str, found: dict[str, dict[str, Any]]) -> None:
         if "/" in item:
             nested_package, _, nested = item.rpartition("/")
             _collect(f"{nested_package.split('/')[0]}/msg/{nested}", found)
+
+
+validator("std_msgs/msg/String")  # loads the definitions: it takes longer than a running server may stand still

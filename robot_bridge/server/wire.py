@@ -18,6 +18,7 @@ class ProtocolError(Exception):
         self.id = id
 
 
+MAX_DEPTH = 64  # of nested objects and arrays; no message of ROS comes near
 NUMBER = (int, float)
 _NULL = type(None)
 
@@ -73,10 +74,12 @@ def decode(text: str | bytes) -> dict[str, Any]:
         raise ProtocolError("binary frames (BSON, CBOR) are not supported: send JSON text")
     try:
         message = json.loads(text)
-    except RecursionError:
+    except RecursionError:  # at a depth that depends on the version of Python
         raise ProtocolError("nested too deeply") from None
     except ValueError as error:
         raise ProtocolError(f"no JSON: {error}") from None
+    if text.count("[") + text.count("{") > MAX_DEPTH and _deeper_than(MAX_DEPTH, message):
+        raise ProtocolError("nested too deeply")
     if not isinstance(message, dict):
         raise ProtocolError(f"a {type(message).__name__} where an object with 'op' was expected")
     id = message.get("id")
@@ -103,6 +106,16 @@ def decode(text: str | bytes) -> dict[str, Any]:
         if name in _CHECK_NAMES and isinstance(value, str) and not _NAME.fullmatch(value):
             raise ProtocolError(f"{op}: '{value[:100]}' is no valid name", id)
     return message
+
+
+def _deeper_than(depth: int, value: Any) -> bool:
+    level = [value]
+    for _ in range(depth):
+        inside = (v for outer in level for v in (outer.values() if isinstance(outer, dict) else outer))
+        level = [v for v in inside if isinstance(v, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def encode(message: dict[str, Any]) -> str:

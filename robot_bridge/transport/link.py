@@ -102,6 +102,14 @@ class Link:
         if self.open and self._protocol:
             self._protocol.sendMessage(text)
 
+    def stalled(self) -> bool:
+        """Whether this side stood still, so that what has arrived is old; the connection is then cut. To be asked on
+        the I/O thread before anything is taken from a buffer."""
+        if self._protocol is None or self.loop.time() - self._tick_due <= STALL:
+            return False
+        self.cut("stalled")
+        return True
+
     def cut(self, reason: str) -> None:
         """Give up the connection: what lies in its buffers is neither read nor sent."""
         if protocol := self._protocol:
@@ -153,8 +161,8 @@ class Link:
             self._answered, self._pinged = self._pinged, None
 
     def on_text(self, protocol: _Protocol, text: bytes) -> None:
-        if protocol is not self._protocol:
-            return  # cut since
+        if protocol is not self._protocol or self.stalled():
+            return  # cut
         try:
             message = _DECODER.decode(text.decode())
             if not isinstance(message, dict):
@@ -174,9 +182,9 @@ class Link:
 
     def _tick(self) -> None:
         now = self.loop.time()
-        if now - self._tick_due > STALL:
-            self.cut("stalled")
-        elif now - self._answered > FROZEN:
+        if self.stalled():
+            return
+        if now - self._answered > FROZEN:
             self.cut("frozen")
         elif self._protocol:
             if self._pinged is None:
@@ -256,9 +264,11 @@ class _Factory(AsyncioRosBridgeClientFactory):
         """No more attempts to connect."""
         self._stop = True
 
+    def _open_connection(self) -> None:
+        if not self._stop:
+            super()._open_connection()
+
     async def _connect_async(self) -> None:
-        if self._stop:
-            return
         try:
             await asyncio.wait_for(super()._connect_async(), HANDSHAKE)
         except asyncio.TimeoutError:

@@ -214,6 +214,11 @@ class RosbridgeTransport:
 
         self.on_loop(send)
 
+    def check_stall(self) -> None:
+        """Cut the connection if the I/O thread stood still: then nothing that has arrived is left."""
+        if self._streams:
+            self._streams.stalled()
+
     def send_stream(self, text: bytes) -> str | None:
         """Write an operation on the websocket of topics, or say why not. On the I/O thread."""
         if self._streams is None or not self.connected:

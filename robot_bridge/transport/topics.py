@@ -153,7 +153,8 @@ class Topics:
         return True
 
     def _deliver(self, name: str, subscription: _Subscription) -> None:
-        message = subscription.waiting.popleft() if subscription.waiting else None
+        self._transport.check_stall()
+        message = subscription.waiting.popleft() if subscription.waiting else None  # or dropped with the connection
         if subscription.waiting:
             asyncio.get_running_loop().call_soon(self._deliver, name, subscription)
         else:
