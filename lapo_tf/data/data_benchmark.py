@@ -1,4 +1,4 @@
-"""How long importing, loading, relabelling and inspecting take, and how much memory: `python -m lapo_tf.data benchmark`.
+"""How long importing, loading, relabelling and inspecting take, and in how much memory: `lapo_tf.data benchmark`.
 
 The data are made up: episodes of 150 to 350 steps, 30 observations, 8 actions, as a D4RL file and as ten MCAP bags
 (joint states and commands at 20 Hz). Each row is a process of its own, the commands that users run; its time includes

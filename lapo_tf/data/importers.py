@@ -42,6 +42,8 @@ def import_d4rl(
     """
     check_own(dataset_id)
     check_new(dataset_id, force=force)
+    if not path.expanduser().exists() and path.suffix not in (".hdf5", ".h5"):  # else the reader says what is near
+        raise UserError(f"data file '{path}' does not exist: give the path of a D4RL .hdf5 file")
     env_id: str | None = None
     action_space: Box | None = None
     if task is not None:
@@ -53,8 +55,6 @@ def import_d4rl(
         action_space = env.action_space
         env.close()
     with open_recording(path, max_episode_steps=max_episode_steps, infos=True) as recording:
-        if recording.source.minari_version is not None:
-            raise UserError(f"{path} is a Minari data set already: use its id")
         with tqdm(total=recording.count, desc="importing", unit="episode", disable=not progress) as bar:
             return write_dataset(
                 dataset_id,

@@ -17,7 +17,10 @@ import numpy as np
 from tqdm import tqdm
 
 from lapo_tf.data.dataset import Episode
+from lapo_tf.data.inspection import task_of
+from lapo_tf.data.readers import open_recording
 from lapo_tf.errors import UserError
+from lapo_tf.tasks import get_task
 from lapo_tf.video import HOLD_SECONDS, MAX_FPS, caption, choose_gl, control_seconds
 
 Pose = Callable[[np.ndarray], None]
@@ -28,8 +31,8 @@ def play_episode(
 ) -> Path:
     """Film one recorded episode (MP4, H.264) at the speed of the simulated clock.
 
-    To be called in a process that has not loaded TensorFlow or MuJoCo, as the command is: how MuJoCo draws is fixed
-    when it is loaded (see `lapo_tf.video`).
+    To be called in a process that has not loaded TensorFlow, as the command's is: Mesa's software renderer crashes
+    beside it (see `lapo_tf.video`).
 
     Args:
         spec: D4RL file or Minari id.
@@ -41,14 +44,6 @@ def play_episode(
     Raises:
         UserError: no such episode, no environment, one that cannot show recorded states, or no way to draw here.
     """
-    if "tensorflow" in sys.modules or "mujoco" in sys.modules:
-        raise UserError("films of data are made by the command: python -m lapo_tf.data play ID --episode K")
-    if backend := choose_gl():
-        os.environ["MUJOCO_GL"] = backend  # before MuJoCo is imported
-    from lapo_tf.data.inspection import task_of
-    from lapo_tf.data.readers import open_recording
-    from lapo_tf.tasks import get_task
-
     known = get_task(task) if task else None
     with open_recording(spec) as recording:
         known = known or task_of(recording)
@@ -56,10 +51,17 @@ def play_episode(
         if known is None:
             raise UserError(f"{name} does not say which task it is from: give --task NAME")
         episode = _episode(recording.episodes, number, name)
-    env = known.make_env(render_mode="rgb_array" if "rgb_array" in _modes(known) else None)
+    plain = known.make_env()
+    plain.close()
+    if "rgb_array" not in (plain.metadata.get("render_modes") or ()):
+        raise UserError(f"task '{known.name}' has no picture: its episodes cannot be played")
+    _pose(plain, np.shape(episode.observations)[1], known.name)  # can it be done?
+    if "tensorflow" in sys.modules:
+        raise UserError("films of data are made by the command: python -m lapo_tf.data play ID --episode K")
+    if backend := choose_gl():
+        os.environ["MUJOCO_GL"] = backend  # before gymnasium draws
+    env = known.make_env(render_mode="rgb_array")
     try:
-        if env.render_mode is None:
-            raise UserError(f"task '{known.name}' has no picture: its episodes cannot be played")
         pose = _pose(env, np.shape(episode.observations)[1], known.name)
         stem = re.sub(r"[^\w-]+", "-", name.removesuffix(".hdf5"))
         out = out or Path(f"{stem}-episode{number}.mp4")
@@ -67,12 +69,6 @@ def play_episode(
     finally:
         env.close()
     return out
-
-
-def _modes(task: Any) -> tuple[str, ...]:
-    env = task.make_env()
-    env.close()
-    return tuple(env.metadata.get("render_modes") or ())
 
 
 def _episode(episodes: Iterator[Episode], number: int, name: str) -> Episode:

@@ -335,7 +335,8 @@ def _minari_episodes(
             terminations = _read(file, f"{episode}/terminations", np.bool_)
             if infos and number == 0 and f"{episode}/infos" in file:
                 names = _numbers(file[f"{episode}/infos"], (len(rewards), len(rewards) + 1))
-            extra = {name: _read(file, f"{episode}/infos/{name}", np.float64) for name in names}
+            where = f"{episode}/infos"
+            extra = {name: _read(file, f"{where}/{name}", np.float64) for name in names if f"{where}/{name}" in file}
         yield Episode(observations, actions, rewards, terminations, extra)
 
 

@@ -6,6 +6,7 @@ anything, and then renamed. So neither Ctrl-C nor a full disk leaves half of one
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -31,6 +32,7 @@ from lapo_tf.data.dataset import Episode, as_arrays
 from lapo_tf.data.readers import COLLECTED_NAMESPACE, OFFICIAL_NAMESPACES
 from lapo_tf.errors import UserError
 
+MARGIN = 32 << 20  # bytes that stay free on the disk
 METADATA = "lapo"
 """Key of Minari's metadata under which this project keeps what it knows of a data set, as plain JSON values:
 `observation` and `action` (names of the channels), `control_hz`, `source`, `report`, `layout`, `reward`."""
@@ -140,7 +142,7 @@ class _Counted:
     """Episodes on their way to Minari."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name, self.root = name, get_dataset_path()
         self.steps = self.episodes = self.dropped = 0
 
     def buffers(self, episodes: Iterable[Episode], observation_space: Space, action_space: Space) -> Iterator[Any]:
@@ -174,6 +176,7 @@ class _Counted:
                 for parent in parents:
                     group = group.setdefault(parent, {})
                 group[leaf] = value[: len(obs)]
+            self._require_space(sum(array.nbytes for array in (obs, act, rew, *infos.values())))
             self.steps += len(rew)
             self.episodes += 1
             yield EpisodeBuffer(
@@ -185,6 +188,11 @@ class _Counted:
                 infos=nested or None,
             )
 
+    def _require_space(self, size: int) -> None:
+        """Stop while there is still room: HDF5 can crash the process when a disk fills up under an open file."""
+        if shutil.disk_usage(self.root).free < MARGIN + 2 * size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
 
 @contextmanager
 def _hidden(dataset_id: str) -> Iterator[str]:
@@ -192,6 +200,7 @@ def _hidden(dataset_id: str) -> Iterator[str]:
     namespace = parse_dataset_id(dataset_id)[0]
     target, root = get_dataset_path(dataset_id), get_dataset_path()
     try:
+        root.mkdir(parents=True, exist_ok=True)
         if namespace is not None and namespace not in list_local_namespaces():
             create_namespace(namespace)
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=root) as hidden:
@@ -204,9 +213,9 @@ def _hidden(dataset_id: str) -> Iterator[str]:
         code = int(found[1]) if found else getattr(error, "errno", None)
         if code is None:
             raise
-        free = shutil.disk_usage(root).free / 1e9
+        free = shutil.disk_usage(root).free / 1e6
         raise UserError(
-            f"cannot write '{dataset_id}' ({os.strerror(code)}; {free:.1f} GB free in {root}): nothing was kept; "
+            f"cannot write '{dataset_id}' ({os.strerror(code)}; {free:,.0f} MB free in {root}): nothing was kept; "
             "make room, or point MINARI_DATASETS_PATH elsewhere, and run again"
         ) from error
 
