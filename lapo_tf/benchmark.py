@@ -1,6 +1,7 @@
 """How fast the training loop is on this machine, and how near to the time of its matrix products alone.
 
 python -m lapo_tf.benchmark --threads 1 2 --json speed.json
+python -m lapo_tf.benchmark --agents all --d3rlpy --precisions float32
 
 One run measures everything in its table. Each row is a process of its own, because TensorFlow fixes its threads once:
 it may use `threads` cores only (`sched_setaffinity`) and sets TensorFlow up as training does (`runtime.configure`). The
@@ -32,11 +33,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -47,41 +44,29 @@ from tqdm.auto import tqdm
 from lapo_tf.cli import parse
 from lapo_tf.config import Precision
 from lapo_tf.errors import UserError, command, unknown
+from lapo_tf.timing import Job, Workload
 
 DESCRIPTION = __doc__ or ""
-Mode = Literal["xla", "graph"]
 VERSIONS = ("tensorflow", "keras", "tensorflow-probability", "numpy", "lapo-tf")
 CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
 """What decides the speed of products, and whether bfloat16 can pay."""
 
 
 @dataclass(frozen=True)
-class Workload:
-    """What a step works on."""
-
-    agent: str = "lapo"
-    """Algorithm, with its default hyper-parameters."""
-    obs_dim: int = 60
-    """Dimensions of the observation."""
-    act_dim: int = 9
-    """Dimensions of the action."""
-    batch_size: int = 512
-    """Transitions in a batch."""
-    transitions: int = 100_000
-    """Size of the random data set."""
-
-
-@dataclass(frozen=True)
 class BenchmarkCommand(Workload):
     """Options of the command."""
 
+    agents: tuple[str, ...] = ("lapo",)
+    """Algorithms, with their default hyper-parameters; all for all of them."""
+    d3rlpy: bool = False
+    """Measure d3rlpy's implementation of the same algorithms, too (needs the extra lapo-tf[d3rlpy])."""
     steps: int = 200
     """Steps per repeat."""
     repeats: int = 5
     """Repeats; the median counts."""
     threads: tuple[int, ...] = ()
     """Numbers of cores to measure with. Default: one, and all that this process may use."""
-    modes: tuple[Mode, ...] = ("xla", "graph")
+    modes: tuple[Literal["xla", "graph"], ...] = ("xla", "graph")
     """Ways to compile the loop."""
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
     """Arithmetic of the hidden layers' products."""
@@ -89,98 +74,6 @@ class BenchmarkCommand(Workload):
     """Where to measure; auto: on the GPU if TensorFlow sees one, otherwise on the CPU."""
     json: Path | None = None
     """Write the results to this file, too."""
-
-
-@dataclass(frozen=True)
-class Job(Workload):
-    """One row of the table, measured by one process."""
-
-    device: Literal["cpu", "gpu"] = "cpu"
-    threads: int = 1
-    mode: Mode = "xla"
-    precision: Precision = "float32"
-    with_products: bool = False
-    """Whether this process also times the products alone."""
-
-
-# The measuring process: answers one line of JSON to each line "loop STEPS" or "products STEPS".
-
-
-def work(job: Job) -> None:
-    """Set up, report, then measure on demand until standard input closes."""
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: job.threads])
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # so that nothing a library prints can pass for an answer
-
-    def answer(**values: Any) -> None:
-        print(json.dumps(values), file=answers, flush=True)
-
-    begun = time.perf_counter()
-    from lapo_tf import runtime
-
-    runtime.quiet()
-    import tensorflow as tf
-
-    import lapo_tf.training.trainer  # noqa: F401  all that training needs
-
-    import_s = time.perf_counter() - begun
-    runtime.configure(job.mode, job.threads)
-    from lapo_tf.training.products import Product, ProductLoop, graph_products
-
-    loop = build_loop(job)
-    trace_s = seconds(lambda: loop._run.get_concrete_function(tf.TensorSpec([], tf.int64)))
-    first_s = seconds(lambda: loop.run(1))
-    loop.run(1)
-    step_s = seconds(lambda: loop.run(3)) / 3
-    measures: dict[str, Callable[[int], Any]] = {"loop": loop.run}
-    found: list[Product] = []
-    if job.with_products:
-        found = graph_products(loop._run.get_concrete_function(tf.TensorSpec([], tf.int64)).graph)
-        measures["products"] = ProductLoop(found, xla=job.mode == "xla", shared_operands=job.device == "cpu").run
-        measures["products"](2)
-    answer(
-        import_s=import_s,
-        trace_s=trace_s,
-        compile_s=max(first_s - step_s, 0.0),
-        products=[asdict(p) | {"flops": p.flops, "count": count} for p, count in Counter(found).items()],
-    )
-    for line in sys.stdin:
-        name, steps = line.split()
-        answer(seconds=seconds(partial(measures[name], int(steps))))
-
-
-def seconds(action: Callable[[], Any]) -> float:
-    """Wall time of a call."""
-    begun = time.perf_counter()
-    action()
-    return time.perf_counter() - begun
-
-
-def build_loop(job: Job) -> Any:
-    """The training loop of a job, on random data."""
-    import numpy as np
-
-    from lapo_tf.agents import AGENTS, AgentSpec
-    from lapo_tf.data.dataset import Episode, Source, from_episodes
-    from lapo_tf.training.loop import TrainingLoop, scaling_of
-
-    if job.agent not in AGENTS:
-        raise unknown("agent", job.agent, AGENTS)
-    random = np.random.default_rng(0)
-
-    def uniform(*shape: int) -> np.ndarray:
-        return random.uniform(-1.0, 1.0, shape).astype(np.float32)
-
-    n = job.transitions
-    episode = Episode(uniform(n + 1, job.obs_dim), uniform(n, job.act_dim), uniform(n), terminated=False)
-    data = from_episodes([episode], Source("random"))
-    bound = np.ones(job.act_dim, np.float32)
-    make: Any = AGENTS[job.agent]
-    config = make.Config().for_run(1_000_000)
-    spec = AgentSpec(
-        job.obs_dim, job.act_dim, scaling_of(data, -bound, bound, config, make.action_units), 0, job.precision
-    )
-    return TrainingLoop(make(config, spec), data, batch_size=job.batch_size, seed=0, compile=job.mode)
 
 
 class Worker:
@@ -191,7 +84,7 @@ class Worker:
         self.job = job
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed in close()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "lapo_tf.benchmark", "--worker", json.dumps(asdict(job))],
+            [sys.executable, "-m", "lapo_tf.timing", json.dumps(asdict(job))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
@@ -234,7 +127,9 @@ class Worker:
 
 
 def check(options: BenchmarkCommand, cores: int) -> BenchmarkCommand:
-    """The options with `threads` filled in, or a `UserError`."""
+    """The options with `threads` and all agents filled in, or a `UserError`."""
+    from lapo_tf.agents import AGENTS
+
     for name in ("obs_dim", "act_dim", "batch_size", "transitions", "steps", "repeats"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)} is too small: expected at least 1")
@@ -244,18 +139,30 @@ def check(options: BenchmarkCommand, cores: int) -> BenchmarkCommand:
     for threads in options.threads:
         if not 1 <= threads <= cores:
             raise UserError(f"--threads {threads}: expected 1 to {cores}, the cores that this process may use")
-    return replace(options, threads=tuple(dict.fromkeys(options.threads or (1, cores))))
+    agents = tuple(AGENTS) if options.agents == ("all",) else options.agents
+    for agent in agents:
+        if agent not in AGENTS:
+            raise unknown("agent", agent, [*AGENTS, "all"])
+    return replace(options, agents=agents, threads=tuple(dict.fromkeys(options.threads or (1, cores))))
 
 
 def plan(options: BenchmarkCommand, device: Literal["cpu", "gpu"], cores: int) -> list[Job]:
     """The rows to measure."""
+    from lapo_tf.agents import AGENTS
+
     workload = {name: getattr(options, name) for name in Workload.__dataclass_fields__}
-    return [
-        Job(**workload, device=device, threads=threads, mode=mode, precision=precision, with_products=not i)
-        for threads in (options.threads if device == "cpu" else (cores,))
-        for mode in dict.fromkeys(options.modes)
-        for i, precision in enumerate(dict.fromkeys(options.precisions))
-    ]
+    jobs = []
+    for threads in options.threads if device == "cpu" else (cores,):
+        for agent in dict.fromkeys(options.agents):
+            fixed = workload | {"agent": agent, "device": device, "threads": threads}
+            jobs += [
+                Job(**fixed, mode=mode, precision=precision, with_products=not i)
+                for mode in dict.fromkeys(options.modes)
+                for i, precision in enumerate(dict.fromkeys(options.precisions))
+            ]
+            if options.d3rlpy and agent != "lapo":
+                jobs.append(Job(**fixed, mode="d3rlpy", sizes=asdict(AGENTS[agent].Config())))
+    return jobs
 
 
 def find_gpus() -> list[str]:
@@ -287,27 +194,32 @@ def machine(gpus: list[str]) -> dict[str, Any]:
     }
 
 
-def measure(jobs: list[Job], steps: int, repeats: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Run all jobs: the table's rows, and the list of products."""
+def measure(jobs: list[Job], steps: int, repeats: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Run all jobs: the table's rows, and each agent's products."""
     rows: list[dict[str, Any]] = []
-    products: list[dict[str, Any]] = []
+    products: dict[str, Any] = {}
     with tqdm(total=len(jobs) * (1 + repeats), leave=False, unit="run") as bar:
-        for threads in dict.fromkeys(job.threads for job in jobs):
+        for threads, agent in dict.fromkeys((job.threads, job.agent) for job in jobs):
             with contextlib.ExitStack() as stack:
                 workers, answers = [], []
-                for job in (job for job in jobs if job.threads == threads):
-                    bar.set_description(f"{threads} threads: start {job.mode} {job.precision}")
+                for job in (job for job in jobs if (job.threads, job.agent) == (threads, agent)):
+                    bar.set_description(f"{agent}, {threads} threads: start {job.mode} {job.precision}")
                     workers.append(stack.enter_context(contextlib.closing(Worker(job))))
                     answers.append(workers[-1].read())
                     bar.update()
                 for worker in workers * repeats:
-                    bar.set_description(f"{threads} threads: {worker.job.mode} {worker.job.precision}")
+                    bar.set_description(f"{agent}, {threads} threads: {worker.job.mode} {worker.job.precision}")
                     worker.measure("loop", steps)
                     if worker.job.with_products:
                         worker.measure("products", steps)
                     bar.update()
             rows += [row(worker, answer, workers) for worker, answer in zip(workers, answers, strict=True)]
-            products = next(answer["products"] for answer in answers if answer["products"])
+            found = next(answer["products"] for answer in answers if answer["products"])
+            products[agent] = {
+                "products": sum(p["count"] for p in found),
+                "gflop": sum(p["flops"] * p["count"] for p in found) / 1e9,
+                "product_list": found,
+            }
     return rows, products
 
 
@@ -316,7 +228,9 @@ def row(worker: Worker, answer: dict[str, Any], workers: list[Worker]) -> dict[s
     job, times = worker.job, worker.times["loop"]
     alone = {w.job.mode: w.times["products"] for w in workers if w.job.with_products}
     best = min(alone, key=lambda mode: median(alone[mode]))
+    d3rlpy = [median(w.times["loop"]) for w in workers if w.job.mode == "d3rlpy"]
     return {
+        "agent": job.agent,
         "device": job.device,
         "threads": job.threads,
         "mode": job.mode,
@@ -330,6 +244,7 @@ def row(worker: Worker, answer: dict[str, Any], workers: list[Worker]) -> dict[s
         "products_mode": best,
         "ratio": median(times) / median(alone[best]),
         "steps_per_s": 1.0 / median(times),
+        "faster_than_d3rlpy": d3rlpy[0] / median(times) if d3rlpy else None,
         "import_s": answer["import_s"],
         "trace_s": answer["trace_s"],
         "compile_s": answer["compile_s"],
@@ -338,32 +253,35 @@ def row(worker: Worker, answer: dict[str, Any], workers: list[Worker]) -> dict[s
 
 def table(results: dict[str, Any]) -> str:
     """The results for people."""
-    where, step = results["machine"], results["step"]
+    where, load = results["machine"], results["workload"]
     flags = " ".join(flag for flag, has in where["flags"].items() if has)
     lines = [
         f"machine  {where['gpu'] or where['cpu']}, {where['cores']} cores ({flags})",
         "versions " + ", ".join(f"{name} {number}" for name, number in where["versions"].items()),
-        f"step     {step['agent']}, observations {step['obs_dim']}, actions {step['act_dim']}, batch "
-        f"{step['batch_size']}: {step['products']} matrix products, {step['gflop']:.3f} GFLOP",
-        "",
+        f"step     observations {load['obs_dim']}, actions {load['act_dim']}, batch {load['batch_size']}",
     ]
-    columns = "device threads mode precision | ms/step min-max products GFLOP/s ratio steps/s | import trace compile"
-    body: list[list[str]] = [list(columns.split())]
+    lines += [
+        f"         {agent}: {found['products']} matrix products, {found['gflop']:.3f} GFLOP"
+        for agent, found in results["agents"].items()
+    ]
+    lines.append("")
+    compared = any(r["faster_than_d3rlpy"] for r in results["rows"])
+    columns = "agent device threads mode precision | ms/step min-max products GFLOP/s ratio steps/s"
+    columns += " d3rlpy/ours | import trace compile" if compared else " | import trace compile"
+    body: list[list[str]] = [columns.split()]
     for r in results["rows"]:
         ms = f"{r['step_ms']:.2f}", f"{r['step_ms_min']:.2f}-{r['step_ms_max']:.2f}", f"{r['products_ms']:.2f}"
-        speed = f"{step['gflop'] / r['products_ms'] * 1e3:.0f}", f"{r['ratio']:.2f}", f"{r['steps_per_s']:.1f}"
+        gflop = results["agents"][r["agent"]]["gflop"]
+        speed = f"{gflop / r['products_ms'] * 1e3:.0f}", f"{r['ratio']:.2f}", f"{r['steps_per_s']:.1f}"
+        times = [f"{r['faster_than_d3rlpy']:.1f}" if r["faster_than_d3rlpy"] else ""] if compared else []
         start = (f"{r[name]:.1f} s" for name in ("import_s", "trace_s", "compile_s"))
-        body.append([r["device"], str(r["threads"]), r["mode"], r["precision"], "|", *ms, *speed, "|", *start])
+        setting = (r["agent"], r["device"], str(r["threads"]), r["mode"], r["precision"])
+        body.append([*setting, "|", *ms, *speed, *times, "|", *start])
     widths = [max(map(len, column)) for column in zip(*body, strict=True)]
     lines += ["  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)) for cells in body]
-    modes = {(r["threads"], r["products_mode"]): r for r in results["rows"]}
     lines += [
         "",
-        "products (ms, GFLOP/s): the step's matrix products alone in float32, the better mode: "
-        + ", ".join(
-            f"{mode} on {threads} threads ({r['products_ms_min']:.2f}-{r['products_ms_max']:.2f} ms)"
-            for (threads, mode), r in modes.items()
-        ),
+        "products (ms, GFLOP/s): the step's matrix products alone in float32, by the faster of the modes",
     ]
     return "\n".join(lines)
 
@@ -371,9 +289,6 @@ def table(results: dict[str, Any]) -> str:
 @command
 def main() -> None:
     """The command."""
-    if sys.argv[1:2] == ["--worker"]:
-        work(Job(**json.loads(sys.argv[2])))
-        return
     cores = len(os.sched_getaffinity(0))
     options = check(parse(BenchmarkCommand, default=BenchmarkCommand(), description=DESCRIPTION), cores)
     gpus = find_gpus() if options.device != "cpu" else []
@@ -382,12 +297,10 @@ def main() -> None:
             "--device gpu: TensorFlow sees no GPU; install lapo-tf[gpu] and the driver, or use --device cpu"
         )
     rows, products = measure(plan(options, "gpu" if gpus else "cpu", cores), options.steps, options.repeats)
-    step = {name: getattr(options, name) for name in Workload.__dataclass_fields__}
-    step |= {"products": sum(p["count"] for p in products)}
-    step |= {"gflop": sum(p["flops"] * p["count"] for p in products) / 1e9}
     results = {
         "machine": machine(gpus),
-        "step": step | {"product_list": products},
+        "workload": {name: getattr(options, name) for name in Workload.__dataclass_fields__},
+        "agents": products,
         "steps": options.steps,
         "repeats": options.repeats,
         "rows": rows,

@@ -14,7 +14,7 @@ from lapo_tf.agents.lapo import LAPOConfig
 from lapo_tf.training.products import Product, ProductLoop, graph_products
 
 OBS, ACT, BATCH, HIDDEN = 5, 2, 6, (8, 7, 4)
-COLUMNS = "device threads mode precision | ms/step min-max products GFLOP/s ratio steps/s | import trace compile"
+COLUMNS = "agent device threads mode precision | ms/step min-max products GFLOP/s ratio steps/s | import trace compile"
 
 
 @pytest.fixture(scope="module")
@@ -133,20 +133,21 @@ def test_table(smoke):
     assert "123 matrix products" in text
     header = lines.index(COLUMNS.split())
     (row,) = lines[header + 1 : header + 2]
-    assert row[:5] == ["cpu", "1", "graph", "float32", "|"]
+    assert row[:6] == ["lapo", "cpu", "1", "graph", "float32", "|"]
     assert lines[header + 2] == []
 
 
 def test_json(smoke):
     _, results = smoke
-    assert set(results) == {"machine", "step", "steps", "repeats", "rows"}
+    assert set(results) == {"machine", "workload", "agents", "steps", "repeats", "rows"}
     assert set(results["machine"]) == {"cpu", "cores", "flags", "gpu", "versions", "environment"}
     assert {"avx2", "avx512f", "avx512_bf16"} <= set(results["machine"]["flags"])
     assert {"python", "tensorflow", "keras", "lapo-tf"} <= set(results["machine"]["versions"])
-    step = results["step"]
+    (step,) = results["agents"].values()
+    assert list(results["agents"]) == ["lapo"]
     assert step["products"] == sum(p["count"] for p in step["product_list"]) == 123
     assert step["gflop"] == pytest.approx(sum(p["flops"] * p["count"] for p in step["product_list"]) / 1e9)
-    assert (step["obs_dim"], step["act_dim"], step["batch_size"], step["transitions"]) == (5, 2, 8, 50)
+    assert results["workload"] == {"obs_dim": 5, "act_dim": 2, "batch_size": 8, "transitions": 50}
     (row,) = results["rows"]
     assert [row[k] for k in ("device", "threads", "mode", "precision")] == ["cpu", 1, "graph", "float32"]
     assert 0 < row["step_ms_min"] <= row["step_ms"] <= row["step_ms_max"]
@@ -164,6 +165,7 @@ def test_json(smoke):
         (["--repeats", "0"], "--repeats 0 is too small"),
         (["--thread", "1"], "--threads"),
         (["--modes", "eager"], "xla"),
+        (["--agents", "lapoo"], "did you mean 'lapo'"),
     ],
 )
 def test_errors_are_one_line(options, message):
