@@ -54,23 +54,22 @@ def import_d4rl(
         assert isinstance(env.action_space, Box)
         action_space = env.action_space
         env.close()
-    with open_recording(path, max_episode_steps=max_episode_steps, infos=True) as recording:
-        with tqdm(total=recording.count, desc="importing", unit="episode", disable=not progress) as bar:
-            return write_dataset(
-                dataset_id,
-                _counted(recording.episodes, bar),
-                action_space=action_space,
-                env_id=env_id,
-                description=f"{path.name} (sha256 {recording.source.sha256}), imported by lapo_tf.",
-                metadata={
-                    "source": {
-                        "id": recording.source.id,
-                        "sha256": recording.source.sha256,
-                        "provenance": recording.source.provenance,
-                    },
-                    "report": {"warnings": recording.warnings},
-                },
-            )
+    with (
+        open_recording(path, max_episode_steps=max_episode_steps, infos=True) as recording,
+        tqdm(total=recording.count, desc="importing", unit="episode", disable=not progress) as bar,
+    ):
+        source = recording.source
+        return write_dataset(
+            dataset_id,
+            _counted(recording.episodes, bar),
+            action_space=action_space,
+            env_id=env_id,
+            description=f"{path.name} (sha256 {source.sha256}), imported by lapo_tf.",
+            metadata={
+                "source": {"id": source.id, "sha256": source.sha256, "provenance": source.provenance},
+                "report": {"warnings": recording.warnings},
+            },
+        )
 
 
 def _counted(episodes: Iterator[Episode], bar: tqdm) -> Iterator[Episode]:

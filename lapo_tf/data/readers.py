@@ -281,7 +281,7 @@ def _jumps(observations: np.ndarray, after: np.ndarray) -> NDArray[np.bool_]:
 
 @contextmanager
 def _open_minari(dataset_id: str, layout: Layout | None, infos: bool) -> Iterator[Recording]:
-    data = _local_or_download(dataset_id)
+    data = download(dataset_id)
     with _readable(dataset_id, data):
         metadata = MinariStorage.read_raw_metadata(data)
         if metadata.get("data_format", "hdf5") != "hdf5":
@@ -359,11 +359,29 @@ def _read(file: h5py.File, path: str, dtype: type[np.generic]) -> np.ndarray:
     return array
 
 
-def _local_or_download(dataset_id: str) -> Path:
-    """The `data` folder of a Minari data set, which is downloaded if it is not here."""
+class NotDownloadedError(UserError):
+    """A data set that is not here and cannot be had now; `reason` says why in a few words."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def is_local(dataset_id: str) -> bool:
+    """Whether a Minari data set is on this machine."""
+    return (get_dataset_path(dataset_id) / "data").is_dir()
+
+
+def download(dataset_id: str) -> Path:
+    """The `data` folder of a Minari data set, which is downloaded if it is not here.
+
+    Raises:
+        NotDownloadedError: no network, or the download broke off; nothing is left of it.
+        UserError: there is no such data set.
+    """
     folder = get_dataset_path(dataset_id)
     data = folder / "data"
-    if data.is_dir():
+    if is_local(dataset_id):
         return data
     try:
         parse_dataset_id(dataset_id)
@@ -382,10 +400,11 @@ def _local_or_download(dataset_id: str) -> Path:
             raise
         if isinstance(error, ValueError):  # Minari asked the remote: it has no such data set
             raise _unknown(dataset_id, _first_line(error)) from error
-        raise UserError(
+        raise NotDownloadedError(
             f"data set '{dataset_id}' is not in {get_dataset_path()} and the download failed ({_first_line(error)}): "
             f"give --dataset FILE.hdf5, run `minari download {dataset_id}` on a machine with a network "
-            "and copy the folder here, or point MINARI_DATASETS_PATH at it"
+            "and copy the folder here, or point MINARI_DATASETS_PATH at it",
+            reason=_first_line(error),
         ) from error
     if not data.is_dir():
         raise UserError(f"data set '{dataset_id}': {folder} exists but holds no data; delete it and run again")
@@ -398,7 +417,7 @@ def _check_connection() -> None:
     if not os.environ.get("MINARI_REMOTE", "hf://").startswith("hf://"):
         return
     try:
-        urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=10).close()
+        urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=4).close()
     except urllib.error.HTTPError:  # it answers
         return
     except OSError as error:
