@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import platform
 import signal
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,9 +30,9 @@ DESCRIPTION = """Measure a rosbridge: before the first run on a robot, and whene
   python -m robot_bridge.latency                           an embedded server, started for it
   python -m robot_bridge.latency --faults                  an embedded server that is killed and stopped; 1 minute
 
-A JointState goes to the server and back to this process ("once"), and is also echoed by a second process, through the
-server again ("echo": as a state that goes to a policy and comes back as a command). Lost messages count as not
-delivered. Topics are named /robot_bridge_latency_… and disturb nobody."""
+A JointState goes to the server and back to this process ("once"), or on to a second process which sends it back through
+the server ("echo": as a state goes to a policy and comes back as a command). What was dropped did not arrive. The
+topics are named /robot_bridge_latency_… and disturb nobody."""
 
 TYPE = "sensor_msgs/msg/JointState"
 STALE = 0.5  # s; a message that arrives older than this is counted as stale
@@ -55,18 +56,20 @@ class Times:
     """When messages were sent and came back, by number, s."""
 
     sent: dict[int, float] = field(default_factory=dict)
-    once: dict[int, float] = field(default_factory=dict)
-    echo: dict[int, float] = field(default_factory=dict)
+    back: dict[int, float] = field(default_factory=dict)
+    dropped: str = ""
+    """What this process dropped, and why."""
 
-    def summary(self, kind: str, seconds: float) -> str:
+    def summary(self, seconds: float) -> str:
         """p50, p99 and max in ms, and the rate and share that arrived."""
-        arrived: dict[int, float] = getattr(self, kind)
-        if not arrived:
+        if not self.back:
             return f"{'nothing arrived':>35}"
-        trips = 1000 * np.array([arrived[i] - self.sent[i] for i in arrived])
+        trips = 1000 * np.array([self.back[i] - self.sent[i] for i in self.back])
         p50, p99 = np.quantile(trips, [0.5, 0.99])
-        share = 100 * len(arrived) / len(self.sent)
-        return f"{p50:8.1f} {p99:8.1f} {trips.max():8.1f} {len(arrived) / seconds:9.0f} {share:7.1f} %"
+        share = 100 * len(self.back) / len(self.sent)
+        return (
+            f"{p50:8.1f} {p99:8.1f} {trips.max():8.1f} {len(self.back) / seconds:9.0f} {share:7.1f} %  {self.dropped}"
+        )
 
 
 def pace(rate: float, seconds: float) -> Iterator[int]:
@@ -77,8 +80,8 @@ def pace(rate: float, seconds: float) -> Iterator[int]:
         yield number
 
 
-def measure(url: str, rate: float, seconds: float, joints: int) -> Times:
-    """Publish at `rate` for `seconds`, with an echoing process beside.
+def measure(url: str, rate: float, seconds: float, joints: int, queue_length: int, *, echo: bool) -> Times:
+    """Publish at `rate` for `seconds`, and receive it again: from the server, or from an echoing process behind it.
 
     Raises:
         UserError: no connection, or nothing comes back.
@@ -87,47 +90,51 @@ def measure(url: str, rate: float, seconds: float, joints: int) -> Times:
     times = Times()
     transport = RosbridgeTransport(url)
 
-    def into(kind: dict[int, float]) -> Callable[[dict[str, Any]], None]:
-        def arrived(message: dict[str, Any]) -> None:
-            kind[message["header"]["stamp"]["sec"]] = time.monotonic()
+    def back(message: dict[str, Any]) -> None:
+        times.back[message["header"]["stamp"]["sec"]] = time.monotonic()
 
-        return arrived
+    def send(number: int) -> None:
+        times.sent[number] = time.monotonic()
+        transport.publish(f"{prefix}/there", joint_state(number, joints))
 
-    echo = subprocess.Popen(
-        [sys.executable, "-m", "robot_bridge.latency", "--echo", prefix],
-        stdin=subprocess.PIPE,
-        env=os.environ | {"ROSBRIDGE_URL": url},  # not an argument: it may hold a token
-    )
+    process = echoing(url, prefix, queue_length) if echo else None
     try:
         transport.start()
-        transport.subscribe(f"{prefix}/there", TYPE, into(times.once), queue_length=1000)
-        transport.subscribe(f"{prefix}/back", TYPE, into(times.echo), queue_length=1000)
+        transport.subscribe(f"{prefix}/back" if echo else f"{prefix}/there", TYPE, back, queue_length=queue_length)
         transport.advertise(f"{prefix}/there", TYPE)
         end = time.monotonic() + 15
-        while not (times.once and times.echo):
+        while not times.back:
             if time.monotonic() > end:
                 raise UserError(f"nothing came back from {url.split('?')[0]} within 15 s: see the server's log")
-            times.sent[0] = time.monotonic()
-            transport.publish(f"{prefix}/there", joint_state(0, joints))
+            send(0)
             time.sleep(0.1)
         time.sleep(0.5)
-        for kind in (times.sent, times.once, times.echo):
-            kind.clear()
-        for i in pace(rate, seconds):
-            number = i + 1
-            times.sent[number] = time.monotonic()
-            transport.publish(f"{prefix}/there", joint_state(number, joints))
+        times.sent.clear()
+        times.back.clear()
+        for number in pace(rate, seconds):
+            send(number + 1)
         time.sleep(1.0)
     finally:
         transport.close()
-        echo.kill()
-        echo.wait()
-    for kind in (times.once, times.echo):
-        kind.pop(0, None)
+        if process:
+            process.kill()
+            process.communicate()
+    times.back.pop(0, None)
+    counts = transport.counters.snapshot().items()
+    times.dropped = ", ".join(f"{name} {n}" for name, n in counts if name.startswith(("dropped", "received", "lost")))
     return times
 
 
-def run_echo(prefix: str) -> None:
+def echoing(url: str, prefix: str, queue_length: int) -> subprocess.Popen[bytes]:
+    """Start the second process."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "robot_bridge.latency", "--echo", prefix, "--queue-length", str(queue_length)],
+        stdin=subprocess.PIPE,
+        env=os.environ | {"ROSBRIDGE_URL": url},  # not an argument: it may hold a token
+    )
+
+
+def run_echo(prefix: str, queue_length: int) -> None:
     """The second process: send back what comes, until the first one is gone."""
     transport = RosbridgeTransport(os.environ["ROSBRIDGE_URL"])
     transport.advertise(f"{prefix}/back", TYPE)
@@ -135,7 +142,7 @@ def run_echo(prefix: str) -> None:
     def send_back(message: dict[str, Any]) -> None:
         transport.publish(f"{prefix}/back", message)
 
-    transport.subscribe(f"{prefix}/there", TYPE, send_back, queue_length=1000)
+    transport.subscribe(f"{prefix}/there", TYPE, send_back, queue_length=queue_length)
     transport.start(timeout=15)
     sys.stdin.read()
     transport.close()
@@ -267,6 +274,7 @@ def parser() -> ArgumentParser:
     parser.add_argument("--rates", type=float, nargs="+", default=[100, 500, 1000], help="messages per second")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long at each rate")
     parser.add_argument("--joints", type=int, default=9, help="of the JointState")
+    parser.add_argument("--queue-length", type=int, default=10, help="messages that may wait for a receiver")
     parser.add_argument("--faults", action="store_true", help="measure outages instead, of an embedded server")
     parser.add_argument("--echo", metavar="PREFIX", help="used by the command itself: be the second process")
     return parser
@@ -275,32 +283,34 @@ def parser() -> ArgumentParser:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
+    logging.basicConfig(level=logging.ERROR)
     if args.echo:
-        run_echo(args.echo)
+        run_echo(args.echo, args.queue_length)
         return
     require(all(0 < rate <= 10_000 for rate in args.rates), "--rates", args.rates, "0 to 10,000 messages/s")
     require(args.seconds > 0, "--seconds", args.seconds, "more than 0")
     require(args.joints > 0, "--joints", args.joints, "1 or more")
+    require(args.queue_length > 0, "--queue-length", args.queue_length, "1 or more")
     require(not (args.faults and args.url), "--url", args.url, "none with --faults, which needs a server of its own")
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     print(f"{platform.machine()}, {os.cpu_count()} cores{load}, Python {platform.python_version()}")
     if args.faults:
         faults()
     else:
-        latencies(args.url, args.rates, args.seconds, args.joints)
+        latencies(args.url, args.rates, args.seconds, args.joints, args.queue_length)
 
 
-def latencies(url: str | None, rates: Sequence[float], seconds: float, joints: int) -> None:
+def latencies(url: str | None, rates: Sequence[float], seconds: float, joints: int, queue_length: int) -> None:
     """Print the table of round trips."""
     server = None if url else Server()
     target = url or (server.url if server else "")
     print(f"{joints}-joint JointState through {target.split('?')[0]}, {seconds:g} s at each rate; times in ms\n")
-    print(f"{'rate/s':>7} {'way':5} {'p50':>8} {'p99':>8} {'max':>8} {'arrived/s':>9} {'of sent':>9}")
+    print(f"{'rate/s':>7} {'way':5} {'p50':>8} {'p99':>8} {'max':>8} {'arrived/s':>9} {'of sent':>9}  dropped here")
     try:
         for rate in rates:
-            times = measure(target, rate, seconds, joints)
             for kind in ("once", "echo"):
-                print(f"{rate:7.0f} {kind:5} {times.summary(kind, seconds)}", flush=True)
+                times = measure(target, rate, seconds, joints, queue_length, echo=kind == "echo")
+                print(f"{rate:7.0f} {kind:5} {times.summary(seconds)}", flush=True)
     finally:
         if server:
             server.kill()

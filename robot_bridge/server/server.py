@@ -7,6 +7,7 @@ import contextlib
 import hmac
 import logging
 import re
+import socket
 import threading
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -28,6 +29,7 @@ LOGGER = logging.getLogger(__name__)
 LOCAL_ORIGIN = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MAX_CLIENTS = 100
+SEND_BUFFER = 64 * 1024  # bytes, of the system, per client
 TICK = 0.1  # s between looks at the clock and the clients
 
 
@@ -272,6 +274,8 @@ class RosbridgeServer:
 
     async def _serve(self, websocket: ServerConnection) -> None:
         client = Client(websocket, self.counters, self.faults, self._max_size, self._stalled)
+        # What a slow client leaves waits here, where the newest stays, and not in the system's buffers of megabytes.
+        websocket.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._broker.clients.add(client)
         writer = asyncio.create_task(client.write())
         gone = asyncio.create_task(websocket.wait_closed())

@@ -27,6 +27,7 @@ FROZEN = 1.2  # s without an answer to a ping, after which the connection is giv
 STALL = 1.0  # s that the I/O thread may stand still before what lies in its buffers counts as old
 HANDSHAKE = 2.0  # s to open a connection, and again for its handshake
 WRITE_BUFFER = 64 * 1024  # bytes that may wait for the socket before messages are dropped
+RECEIVE_BUFFER = 128 * 1024  # bytes, of the system
 MAX_MESSAGE = 64 * 2**20  # bytes, incoming
 
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None)  # NaN is None, however the server writes it
@@ -203,6 +204,8 @@ class _Protocol(AsyncioRosBridgeProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
+        # What this side is slow to read waits at the server, which knows what to drop, not in the system's megabytes.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         self.factory.link.on_made(self)
         # autobahn's own timers belong to whatever loop was first in the process, which need not run.
         self._handshake = self.factory.link.loop.call_later(HANDSHAKE, self.reset)
