@@ -333,7 +333,7 @@ def with_trial(run: Run, policy: Policy, episodes: int, progress: bool) -> Descr
             "normalized_score": float(rollout.scores.mean()),
             "normalized_score_std": float(rollout.scores.std()),
             "return": float(rollout.returns.mean()),
-            "returns": rollout.returns.tolist(),
+            "scores": rollout.scores.tolist(),
             "episodes": episodes,
             "seeds": [int(seed) for seed in rollout.seeds],
         },

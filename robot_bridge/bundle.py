@@ -24,9 +24,10 @@ FORMAT = 1
 
 MODEL, NOVELTY, DESCRIPTION = "policy.tflite", "novelty.tflite", "policy.json"
 
-# How far beyond the data's extremes a number may lie before `Policy.outside` names it: a share of their distance, and
-# for numbers that never changed in the data a share of their size (float32 rounding and a little noise).
-RANGE_SLACK = 0.1
+# How far beyond the data's extremes a number may lie before `Policy.outside` names it: a multiple of their distance
+# (finer differences are the novelty scores' business), and for numbers that never changed in the data a share of their
+# size (float32 rounding and a little noise).
+RANGE_SLACK = 1.0
 CONSTANT_SLACK = 1e-3
 
 
@@ -236,6 +237,6 @@ class Policy:
         return values
 
     def outside(self, observation: np.ndarray) -> list[str]:
-        """Names of the numbers that lie beyond anything in the training data (10 % of its range is allowed)."""
+        """Names of the numbers that lie beyond the training data's extremes by more than `RANGE_SLACK`."""
         beyond = (observation < self._low) | (observation > self._high)
         return [self.description.observations[i].name for i in np.flatnonzero(beyond)]

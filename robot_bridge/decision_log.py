@@ -28,13 +28,15 @@ TOPICS = {
     "/policy/decision": "diagnostic_msgs/msg/DiagnosticStatus",
 }
 
-LAYOUT = """# python -m lapo_tf.data import bag {bag} --layout layout.yaml
+LAYOUT = """# python -m lapo_tf.data import bag {bag} --layout {layout} --id own/my-robot-v0
+# An action carries the stamp of the observation it answers, so it is moved on into the middle of its step.
 rate: {rate:g}
-time: receive
+time: header
 observation:
   policy: {{topic: /policy/observation, field: position, joints: [{observations}], resample: hold}}
 action:
-  policy: {{topic: /policy/action, field: position, joints: [{actions}], low: {low}, high: {high}}}
+  policy: {{topic: /policy/action, field: position, joints: [{actions}], low: {low}, high: {high},
+           shift: {shift}}}
 episodes:
   gap: 2.0
 """
@@ -56,6 +58,8 @@ class DecisionLog:
         (folder / "layout.yaml").write_text(
             LAYOUT.format(
                 bag=folder / "bag",
+                layout=folder / "layout.yaml",
+                shift=0.5 / policy.control_rate,
                 rate=policy.control_rate,
                 observations=", ".join(f"'{entry.name}'" for entry in policy.observations),
                 actions=", ".join(f"'{entry.joint}'" for entry in policy.actions),

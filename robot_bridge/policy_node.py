@@ -125,6 +125,7 @@ class PolicyNode:
         self._next_diagnostics = -np.inf
         self._snapshot: Snapshot | None = None
         self._executed: list[np.ndarray] = []
+        self._wall, self._decided = time.time() - clock(), _header(time.time())
         self.log = log_to(self) if log_to else None
 
     # Connections ------------------------------------------------------------------------------------------------------
@@ -218,6 +219,7 @@ class PolicyNode:
                     name = list(self.robot.joints)[int(np.argmax(beyond))]
                     return False, f"joint {name} is at {q[int(np.argmax(beyond))]:.3f}, beyond its limits"
             self.chain.enable(snapshot.position)
+            self._executed = []
             self._muted, self._next_inference = self.mode != "run", -np.inf
             self._set_state("active", "enabled")
         return True, "active"
@@ -310,9 +312,10 @@ class PolicyNode:
         """One step: look, decide, guard, send."""
         snapshot = self._snapshot = self.observer.snapshot(now)
         if now >= self._next_inference - 0.25 / self.robot.rate:
-            self._infer(snapshot)
             late = now - self._next_inference > self._period
-            self._next_inference = now + self._period if late else self._next_inference + self._period
+            nominal = now if late else self._next_inference
+            self._next_inference = nominal + self._period
+            self._infer(snapshot, nominal)
         state = RobotState(
             now,
             snapshot.position,
@@ -338,13 +341,14 @@ class PolicyNode:
         self._account(outcome, sent, now, state)
         return outcome
 
-    def _infer(self, snapshot: Snapshot) -> None:
+    def _infer(self, snapshot: Snapshot, nominal: float) -> None:
         if not np.isfinite(snapshot.observation).all():
             return  # the guards see it, too
         self._log_step()
         action = self.policy.infer(snapshot.observation)
         novelty, outside = self.policy.novelty(snapshot.observation, action), self.policy.outside(snapshot.observation)
         self._wish = Wish((action * self._scale)[self._order].astype(np.float64), action, novelty, outside)
+        self._decided = _header(nominal + self._wall)  # on the grid of decisions, without its jitter
         self._log_observation(snapshot)
 
     def _wanted(self) -> np.ndarray:
@@ -407,9 +411,9 @@ class PolicyNode:
                 self.transport.publish(DIAGNOSTICS, self.diagnostics(outcome))
 
     def _log_observation(self, snapshot: Snapshot) -> None:
-        if self.log is not None:
+        if self.log is not None and self.state == "active":
             names = [entry.name for entry in self.policy.description.observations]
-            message = {"header": _header(), "name": names, "position": snapshot.observation.tolist()}
+            message = {"header": self._decided, "name": names, "position": snapshot.observation.tolist()}
             self.log.write("/policy/observation", time.time_ns(), message)
 
     def _log_step(self) -> None:
@@ -419,7 +423,7 @@ class PolicyNode:
             command = np.empty(len(self._order))
             command[self._order] = np.mean(executed, axis=0)  # back in the policy's order
             message = {
-                "header": _header(),
+                "header": self._decided,
                 "name": [action.joint for action in self.policy.description.actions],
                 "position": (command / self._scale).tolist(),
                 "velocity": command.tolist(),
@@ -447,11 +451,11 @@ class PolicyNode:
             "hardware_id": self.robot.name,
             "values": [{"key": k, "value": str(v)} for k, v in values.items()],
         }
-        return {"header": _header(), "status": [status]}
+        return {"header": _header(time.time()), "status": [status]}
 
 
-def _header() -> Message:
-    return {"stamp": time_message(time.time())}
+def _header(seconds: float) -> Message:
+    return {"stamp": time_message(seconds)}
 
 
 def _trigger(action: Callable[[], tuple[bool, str]]) -> Callable[[Message, Respond], None]:

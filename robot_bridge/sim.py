@@ -386,7 +386,13 @@ class Simulation:
     def status(self) -> dict[str, Any]:
         """The present episode, and the scores of all that are done."""
         scores = [self.task.normalized(episode.score) for episode in self.results]
-        return vars(self.episode) | {"scores": scores, "time": self.time, "counters": self.counters.snapshot()}
+        seeds = [episode.seed for episode in self.results]
+        return vars(self.episode) | {
+            "scores": scores,
+            "seeds": seeds,
+            "time": self.time,
+            "counters": self.counters.snapshot(),
+        }
 
 
 def _seconds(value: Message) -> float:
@@ -427,7 +433,7 @@ def main() -> None:
         simulation.run(args.episodes)
     finally:
         if args.results:
-            args.results.write_text(json.dumps(simulation.status() | {"lost": simulation.counters.snapshot()}))
+            args.results.write_text(json.dumps(simulation.status(), indent=1))
         simulation.close()
         transport.close()
 
