@@ -102,14 +102,15 @@ class Client(QueueEntity):
         """Wait until somebody offers the service. Returns whether somebody does."""
         end = None if timeout_sec is None else time.monotonic() + timeout_sec
         pause = threading.Condition()
-        with pause, self._context._waking(pause):
+        with self._context._waking(pause):
             while self._context.ok():
                 rest = None if end is None else end - time.monotonic()
                 if self._offered(2.0 if rest is None else max(0.05, min(2.0, rest))):
                     return True
                 if rest is not None and rest <= 0:
                     return False
-                pause.wait(POLL if rest is None else min(POLL, max(0.0, rest)))
+                with pause:
+                    pause.wait(POLL if rest is None else min(POLL, max(0.0, rest)))
         return False
 
     def _offered(self, timeout: float) -> bool:

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from robot_bridge.interfaces.finder import install as install_interfaces
+from robot_bridge.interfaces.store import store
 
 REAL, OURS = "rclpy", "robot_bridge.ros"
 
@@ -54,6 +55,7 @@ def install() -> bool:
         return True
     if find_spec(REAL) is not None:
         return False
+    store()  # a wrong ROS_DISTRO is told here, not by some import later
     sys.meta_path.insert(0, StandInFinder())  # else `rclpy.node` would be found in our folder and loaded twice
     install_interfaces("")
     return True
