@@ -109,12 +109,18 @@ def test_declaring(node, hub):
     assert {k: p.value for k, p in node.get_parameters_by_prefix("arm").items()} == {"a": 1, "b": 2, "c": "x"}
     node.undeclare_parameter("rate")
     assert not node.has_parameter("rate")
+    with pytest.raises(ValueError, match="statically typed"):
+        node.declare_parameter("empty", None, ParameterDescriptor())
+    for wrong in ([()], [(1, 2)], ["name"], [("a", 1, ParameterDescriptor(), 4)]):
+        with pytest.raises(TypeError, match="invalid parameter"):
+            node.declare_parameters("", wrong)
 
 
 def test_a_type_without_a_value(node):
     node.declare_parameter("gain", Type.DOUBLE)
     with pytest.raises(ParameterUninitializedException):
         node.get_parameter("gain")
+    assert node.get_parameter_type("gain") is Type.NOT_SET
     assert node.get_parameter_or("gain", Parameter("gain", value=2.0)).value == 2.0
     assert node.get_parameter_or("nothing").type_ is Type.NOT_SET
     assert not node.set_parameters([Parameter("gain", value=1)])[0].successful
@@ -203,6 +209,9 @@ def test_callbacks(node, hub):
     node.add_post_set_parameters_callback(lambda ps: done.extend(p.value for p in ps))
     assert node.set_parameters([Parameter("n", value=13)])[0].successful
     assert done == [26]
+    node.add_pre_set_parameters_callback(lambda ps: [])
+    assert "cannot be empty" in node.set_parameters([Parameter("n", value=1)])[0].reason
+    node._parameters.pre_set.clear()
     node.add_on_set_parameters_callback(lambda ps: True)
     with pytest.raises(TypeError, match="expected SetParametersResult"):
         node.set_parameters([Parameter("n", value=1)])
@@ -228,10 +237,14 @@ def test_parameter_services(node, hub):
         return future.result()
 
     listed = call(ListParameters, "list_parameters").result
-    assert listed.names == ["arm.gain", "arm.names", "rate", "use_sim_time"]
+    assert listed.names == ["use_sim_time", "arm.gain", "arm.names", "rate"]
     assert listed.prefixes == ["arm"]
     assert call(ListParameters, "list_parameters", prefixes=["arm"]).result.names == ["arm.gain", "arm.names"]
-    assert call(ListParameters, "list_parameters", depth=1).result.names == ["rate", "use_sim_time"]
+    assert call(ListParameters, "list_parameters", depth=1).result.names == ["use_sim_time", "rate"]
+    with pytest.raises(ValueError, match="greater than or equal"):
+        node.list_parameters([], -1)
+    with pytest.raises(TypeError):
+        node.list_parameters("arm", 0)
     gain, rate = call(GetParameters, "get_parameters", names=["arm.gain", "rate"]).values
     assert (gain.type, gain.double_value) == (ParameterType.PARAMETER_DOUBLE, 2.0)
     assert (rate.type, rate.integer_value) == (ParameterType.PARAMETER_INTEGER, 10)

@@ -42,7 +42,11 @@ class NodeParameters:
         prefix = f"{namespace}." if namespace else ""
         result = []
         for entry in parameters:
-            name, value, descriptor = (*entry, None, None)[:3] if isinstance(entry, tuple) else (entry, None, None)
+            if not isinstance(entry, tuple) or not 1 <= len(entry) <= 3 or not isinstance(entry[0], str):
+                raise TypeError(
+                    f"invalid parameter {entry!r}: expected (name), (name, value) or (name, value, descriptor)"
+                )
+            name, value, descriptor = (*entry, None, None)[:3]
             result.append(self.declare_parameter(prefix + name, value, descriptor, ignore_override))
         return result
 
@@ -63,15 +67,15 @@ class NodeParameters:
 
     def get_parameter_or(self, name: str, alternative_value: Parameter | None = None) -> Parameter:
         """The parameter, or if it is not declared or has no value, `alternative_value`."""
-        if self.has_parameter(name) and self._parameters._declared[name].parameter.type_ is not Parameter.Type.NOT_SET:
+        if self.has_parameter(name) and self.get_parameter_type(name) is not Parameter.Type.NOT_SET:
             return self.get_parameter(name)
         return alternative_value if alternative_value is not None else Parameter(name)
 
     def get_parameter_type(self, name: str) -> Parameter.Type:
-        return self.get_parameter(name).type_
+        return self._parameters.type(name)
 
     def get_parameter_types(self, names: list[str]) -> list[Parameter.Type]:
-        return [parameter.type_ for parameter in self.get_parameters(names)]
+        return [self.get_parameter_type(name) for name in names]
 
     def get_parameters_by_prefix(self, prefix: str) -> dict[str, Parameter]:
         """Those whose names begin with `prefix.`, by the rest of their names."""
@@ -93,20 +97,15 @@ class NodeParameters:
 
     def list_parameters(self, prefixes: list[str], depth: int) -> Any:
         """Names and prefixes below `prefixes` ([]: all), `depth` levels deep (0: all), as ListParametersResult."""
-        found: list[str] = []
-        above: set[str] = set()
-        for name in self._parameters.names():
-            for prefix in prefixes or [""]:
-                if prefix and name != prefix and not name.startswith(f"{prefix}."):
-                    continue
-                rest = name[len(prefix) :].lstrip(".")
-                if depth == 0 or rest.count(".") < depth:
-                    found.append(name)
-                    if "." in name:
-                        above.add(name.rpartition(".")[0])
-                    break
-        result = get_interface("rcl_interfaces/msg/ListParametersResult")
-        return result(names=sorted(found), prefixes=sorted(above))
+        if not isinstance(prefixes, list) or not all(isinstance(prefix, str) for prefix in prefixes):
+            raise TypeError("The prefixes argument must be a list of str")
+        if not isinstance(depth, int):
+            raise TypeError("The depth must be instance of type int")
+        if depth < 0:
+            raise ValueError("The depth must be greater than or equal to zero")
+        names = [name for name in self._parameters.names() if _listed(name, prefixes, depth)]
+        above = dict.fromkeys(name.rpartition(".")[0] for name in names if "." in name)
+        return get_interface("rcl_interfaces/msg/ListParametersResult")(names=names, prefixes=list(above))
 
     def describe_parameter(self, name: str) -> Any:
         return self._parameters.descriptor(name)
@@ -151,3 +150,14 @@ class NodeParameters:
         event.deleted_parameters = [p.to_parameter_msg() for p in deleted]
         values = to_dict(event, allow_nan=True)
         publisher._transport.publish(publisher.topic, values)
+
+
+def _listed(name: str, prefixes: list[str], depth: int) -> bool:
+    """Whether a name lies below one of the prefixes (none: everything), at most `depth` levels (0: any) deep."""
+    if not prefixes:
+        return depth == 0 or name.count(".") < depth
+    for prefix in prefixes:
+        rest = name[len(prefix) + 1 :]
+        if name == prefix or (name.startswith(f"{prefix}.") and (depth == 0 or rest.count(".") < depth)):
+            return True
+    return False

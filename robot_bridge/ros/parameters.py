@@ -92,7 +92,9 @@ class Parameters:
                     stacklevel=4,
                 )
                 descriptor.dynamic_typing = True
-            if not descriptor.dynamic_typing and value is not None:
+            if not descriptor.dynamic_typing:
+                if value is None:
+                    raise ValueError(f"Cannot declare parameter {{{name}}} as statically typed without a value or type")
                 descriptor.type = parameter.type_.value
         if not ignore_override and name in self.overrides:
             parameter = self.overrides[name]
@@ -104,7 +106,6 @@ class Parameters:
             if known.descriptor.read_only:
                 raise ParameterImmutableException(name)
             del self._declared[name]
-        self._changed([], [], [known.parameter])
 
     # Asking -----------------------------------------------------------------------------------------------------------
 
@@ -122,6 +123,11 @@ class Parameters:
             if known.parameter.type_ is Type.NOT_SET and not known.descriptor.dynamic_typing:
                 raise ParameterUninitializedException(name)
             return known.parameter
+
+    def type(self, name: str) -> Parameter.Type:
+        if name not in self._declared and self._allow_undeclared:
+            return Type.NOT_SET
+        return self._known(name).parameter.type_
 
     def descriptor(self, name: str) -> Any:
         if name not in self._declared and self._allow_undeclared:
@@ -166,6 +172,9 @@ class Parameters:
         batch = list(parameters)
         for change in self.pre_set:
             batch = list(change(batch))
+        if not batch and self.pre_set:
+            reason = "parameter list cannot be empty: a pre-set callback took everything away"
+            return get_interface("rcl_interfaces/msg/SetParametersResult")(successful=False, reason=reason)
         new: list[Parameter] = []
         changed: list[Parameter] = []
         deleted: list[Parameter] = []
