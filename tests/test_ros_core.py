@@ -391,7 +391,7 @@ def test_quality_of_service(node):
     for wrong in ({}, {"history": HistoryPolicy.KEEP_LAST}):
         with pytest.raises(InvalidQoSProfileException):
             QoSProfile(**wrong)
-    assert QoSProfile(history=HistoryPolicy.KEEP_ALL).depth == 0
+    assert QoSProfile(history=HistoryPolicy.KEEP_ALL).depth == 10
     with pytest.raises(AssertionError):
         QoSProfile(depth=1, deep=2)
     with pytest.raises(AssertionError):

@@ -281,6 +281,8 @@ def test_loggers(node, capsys, hub):
     assert logs[0]["line"] > 0
     with pytest.raises(TypeError):
         logger.info("x %d", 3)
+    with pytest.raises(TypeError, match="message is int: expected str"):
+        logger.info(5)
     with pytest.raises(TypeError):
         logger.info("x", twice=True)
 
@@ -307,10 +309,16 @@ def test_log_filters(capsys):
         logger.info(f"once {n}", once=True)
         logger.info(f"rest {n}", skip_first=True)
         logger.info(f"throttled {n}", throttle_duration_sec=2.0, throttle_time_source_type=clock)
+        logger.info(f"both {n}", throttle_duration_sec=2.0, throttle_time_source_type=clock, skip_first=True)
     out = [line.rpartition(": ")[2] for line in lines(capsys)]
     assert [text for text in out if "once" in text] == ["once 0"]
     assert [text for text in out if "rest" in text] == [f"rest {n}" for n in range(1, 6)]
     assert [text for text in out if "throttled" in text] == ["throttled 0", "throttled 2", "throttled 4"]
+    assert [text for text in out if "both" in text] == ["both 2", "both 4"]  # throttled first, then skipped
+    with pytest.raises(TypeError, match="needs throttle_duration_sec"):
+        logger.info("x", throttle_time_source_type=clock)
+    with pytest.raises(ValueError, match="filters cannot be changed"):
+        [logger.info("x", once=once) for once in (True, False)]
     problem = None
     for severity in (LoggingSeverity.INFO, LoggingSeverity.WARN):
         try:

@@ -31,11 +31,22 @@ _lock = threading.Lock()
 class _Site:
     """What one place in the code has logged so far."""
 
-    def __init__(self, severity: LoggingSeverity) -> None:
-        self.severity = severity
-        self.calls = 0
-        self.logged = False
+    def __init__(self, severity: LoggingSeverity, filters: tuple[Any, ...]) -> None:
+        self.severity, self.filters = severity, filters
+        self.skipped = self.logged = False
         self.last: int | None = None
+
+    def passes(self, now: int, throttle_ns: float | None, skip_first: bool, once: bool) -> bool:
+        """Ask the filters, in rclpy's order; each sees what the ones before let through."""
+        if throttle_ns is not None:
+            if self.last is not None and 0 <= now - self.last < throttle_ns:
+                return False
+            self.last = now
+        if skip_first and not self.skipped:
+            self.skipped = True
+            return False
+        first, self.logged = not self.logged, True
+        return first or not once
 
 
 class RcutilsLogger:
@@ -49,12 +60,12 @@ class RcutilsLogger:
         skip_first: not the first time.
         throttle_duration_sec: at most once in so many seconds of `throttle_time_source_type`: a clock, None: steady.
 
-    Each returns whether it logged. ValueError: the severity at one place changes; TypeError: unknown keywords.
+    Each returns whether it logged. ValueError: severity or filters at one place change; TypeError: unknown keywords.
     """
 
     def __init__(self, name: str = "") -> None:
         self.name = name
-        self._sites: dict[tuple[str, int], _Site] = {}
+        self._sites: dict[tuple[str, int, int], _Site] = {}
 
     def get_child(self, name: str) -> RcutilsLogger:
         if not name:
@@ -107,24 +118,25 @@ class RcutilsLogger:
         throttle_time_source_type: Any = None,
     ) -> bool:
         if not isinstance(message, str):
-            message = str(message)
+            raise TypeError(f"message is {type(message).__name__}: expected str")
+        if not self.is_enabled_for(severity):
+            return False
+        source = throttle_time_source_type
+        if source is not None and throttle_duration_sec is None:
+            raise TypeError("throttle_time_source_type needs throttle_duration_sec")
+        now = time.monotonic_ns() if source is None else source.now().nanoseconds
+        throttle_ns = None if throttle_duration_sec is None else throttle_duration_sec * 1e9
         frame = sys._getframe(2)
+        filters = (throttle_ns, skip_first, once)
         with _lock:
-            site = self._sites.setdefault((frame.f_code.co_filename, frame.f_lineno), _Site(severity))
+            place = (frame.f_code.co_filename, frame.f_lasti, frame.f_lineno)
+            site = self._sites.setdefault(place, _Site(severity, filters))
             if site.severity != severity:
                 raise ValueError("Logger severity cannot be changed between calls.")
-            if not self.is_enabled_for(severity):
+            if site.filters != filters:
+                raise ValueError("Requested logging filters cannot be changed between calls.")
+            if not site.passes(now, *filters):
                 return False
-            site.calls += 1
-            if (once and site.logged) or (skip_first and site.calls == 1):
-                return False
-            if throttle_duration_sec is not None:
-                source = throttle_time_source_type
-                now = time.monotonic_ns() if source is None else source.now().nanoseconds
-                if site.last is not None and 0 <= now - site.last < throttle_duration_sec * 1e9:
-                    return False
-                site.last = now
-            site.logged = True
         self._emit(severity, message, frame)
         return True
 

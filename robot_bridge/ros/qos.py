@@ -86,13 +86,13 @@ QoSLivelinessPolicy = LivelinessPolicy
 
 _FIELDS: dict[str, Any] = {
     "history": (HistoryPolicy, HistoryPolicy.KEEP_LAST),
-    "depth": (int, 0),
+    "depth": (int, 10),
     "reliability": (ReliabilityPolicy, ReliabilityPolicy.RELIABLE),
     "durability": (DurabilityPolicy, DurabilityPolicy.VOLATILE),
-    "lifespan": (Duration, Infinite),
-    "deadline": (Duration, Infinite),
-    "liveliness": (LivelinessPolicy, LivelinessPolicy.AUTOMATIC),
-    "liveliness_lease_duration": (Duration, Infinite),
+    "lifespan": (Duration, Duration()),  # zero: not specified
+    "deadline": (Duration, Duration()),
+    "liveliness": (LivelinessPolicy, LivelinessPolicy.SYSTEM_DEFAULT),
+    "liveliness_lease_duration": (Duration, Duration()),
     "avoid_ros_namespace_conventions": (bool, False),
 }
 
@@ -225,7 +225,6 @@ def as_profile(qos_profile: Any) -> QoSProfile:
 
 def without_effect(profile: QoSProfile) -> list[str]:
     """What a profile asks for and nobody here keeps: a node should not rely on it."""
-    defaults = {name: default for name, (_, default) in _FIELDS.items()}
-    names = ("lifespan", "deadline", "liveliness", "liveliness_lease_duration")
-    neutral = (LivelinessPolicy.SYSTEM_DEFAULT, LivelinessPolicy.BEST_AVAILABLE, LivelinessPolicy.UNKNOWN)
-    return [n for n in names if getattr(profile, n) != defaults[n] and getattr(profile, n) not in neutral]
+    names = ("lifespan", "deadline", "liveliness_lease_duration")
+    found = [name for name in names if getattr(profile, name) not in (Duration(), Infinite)]
+    return found + ["liveliness"] * (profile.liveliness is LivelinessPolicy.MANUAL_BY_TOPIC)
