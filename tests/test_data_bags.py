@@ -246,7 +246,7 @@ def test_messages_of_own_types_and_poses(tmp_path: Path) -> None:
     messages = tmp_path / "my_msgs" / "msg"
     messages.mkdir(parents=True)
     (messages / "Grip.msg").write_text("float32[2] finger\nfloat64 force\nstring note")
-    run(tmp_path, [bag], observation=observation, definitions=[str(messages.parent)])
+    run(tmp_path, [bag], observation=observation, definitions=["my_msgs"])
     np.testing.assert_allclose(episodes()[0].observations, expected, atol=1e-6)
     fails(lambda: run(tmp_path, [bag], observation=observation, definitions=[str(tmp_path / "other")]), "no .msg files")
 

@@ -400,7 +400,7 @@ def test_inspection_finds_what_was_planted(tmp_path: Path) -> None:
         "s1 jumps in 2 steps, first in episode 3, step 29",
         "frozen: 1 stretches of 5 steps or more",
         "the longest 11 steps (episode 4, step 20)",
-        "time does not go on in 1 steps: episode 5, step 11",
+        "time does not go on in 1 step: episode 5, step 11",
         f"{repeated} transitions ({repeated / 600:.1%}) repeat another's",
         "2 episodes are nearly the same as another: 1 and 7",
     ):

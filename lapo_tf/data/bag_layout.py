@@ -7,7 +7,8 @@ Entries not shown as required have the defaults given here; times are in seconds
     max_age: 0.5                     # values farther from a step than this are stale; episodes are cut there
     backwards: error                 # stamps that run back: refuse the bag, or `cut` episodes there
     distro: humble                   # message types, for bags that carry none
-    definitions: [my_msgs]           # packages with further .msg files (my_msgs/msg/Name.msg), for such bags
+    definitions: [my_msgs]           # packages with further .msg files (my_msgs/msg/Name.msg), for such bags; folders
+                                     # beside this file
 
     observation:                     # required: fields by name, joined in this order
       arm_position:
@@ -137,7 +138,9 @@ def read_layout(path: Path) -> tuple[BagLayout, dict[str, Any]]:
         UserError: whatever is wrong, with its path in the file.
     """
     values = read_mapping(path)
-    return check_layout(values, path.name), values
+    layout = check_layout(values, path.name)
+    folders = tuple(str(path.parent / Path(folder).expanduser()) for folder in layout.definitions)
+    return replace(layout, definitions=folders), values
 
 
 def check_layout(values: dict[str, Any], name: str) -> BagLayout:

@@ -165,7 +165,7 @@ def _opened(path: Path, layout: BagLayout) -> Iterator[AnyReader]:
             if any(connection.msgtype not in own for connection in reader.connections):
                 reader.typestore.register({k: v for k, v in store.fielddefs.items() if k not in own})
             yield reader
-    except (UserError, KeyboardInterrupt):
+    except UserError:
         raise
     except Exception as error:  # rosbags raises many kinds for damaged bags
         text = " ".join(str(error).split())[:200]

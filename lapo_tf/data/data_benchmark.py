@@ -1,8 +1,9 @@
 """How long importing, loading, relabelling and inspecting take, and in how much memory: `lapo_tf.data benchmark`.
 
 The data are made up: episodes of 150 to 350 steps, 30 observations, 8 actions, as a D4RL file and as ten MCAP bags
-(joint states and commands at 20 Hz). Each row is a process of its own, the commands that users run; its time includes
-starting Python, its memory is the largest resident size. Everything is made in a temporary folder and removed.
+(joint states and commands at 20 Hz). Each row is a process of its own, the commands that users run; its times (on the
+clock, and of the processor) include starting Python, its memory is the largest resident size. Everything is made in a
+temporary folder and removed.
 """
 
 from __future__ import annotations
@@ -68,11 +69,11 @@ def run(steps: int, out: Path | None) -> None:
             rows.append((f"import bag ({BAGS} bags)", command))
         else:
             print("no bags: pip install 'lapo-tf[bags]'")
-        print(f"{'':<22}{'seconds':>9}{'steps/s':>12}{'peak MB':>9}")
+        print(f"{'':<22}{'seconds':>9}{'CPU s':>9}{'peak MB':>9}")
         for name, command in rows:
-            seconds, memory = _measure([sys.executable, *command], root, environment, name)
-            results[name] = {"seconds": seconds, "peak_mb": memory}
-            print(f"{name:<22}{seconds:>9.1f}{steps / seconds:>12,.0f}{memory:>9.0f}", flush=True)
+            seconds, cpu, memory = _measure([sys.executable, *command], root, environment, name)
+            results[name] = {"seconds": seconds, "cpu_seconds": cpu, "peak_mb": memory}
+            print(f"{name:<22}{seconds:>9.1f}{cpu:>9.1f}{memory:>9.0f}", flush=True)
     if out is not None:
         out.write_text(json.dumps({"steps": steps, "episodes": len(lengths), "results": results}, indent=1) + "\n")
 
@@ -135,8 +136,8 @@ def _write_bags(folder: Path, lengths: Sequence[int]) -> None:
                 now += 2 * 10**9
 
 
-def _measure(command: list[str], folder: Path, environment: dict[str, str], name: str) -> tuple[float, float]:
-    """Wall seconds, and largest resident size in MB."""
+def _measure(command: list[str], folder: Path, environment: dict[str, str], name: str) -> tuple[float, float, float]:
+    """Wall and processor seconds, and largest resident size in MB."""
     begun = time.perf_counter()
     with tempfile.TemporaryFile() as errors:
         child = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
@@ -152,4 +153,4 @@ def _measure(command: list[str], folder: Path, environment: dict[str, str], name
             last = (errors.read().decode(errors="replace").strip().splitlines() or ["no message"])[-1]
             raise UserError(f"'{name}' failed: {last}")
     scale = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kilobytes elsewhere
-    return time.perf_counter() - begun, usage.ru_maxrss / scale
+    return time.perf_counter() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / scale

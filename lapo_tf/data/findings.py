@@ -43,10 +43,10 @@ def findings(found: Inspection, backwards: list[tuple[int, int]], uneven: list[t
         notes.append(Finding("every step has the same reward: there is nothing to learn from", grave=True))
     if backwards:
         where = ", ".join(f"episode {e}, step {s}" for e, s in backwards[:3])
-        notes.append(Finding(f"time does not go on in {len(backwards)} steps: {where}", grave=True))
+        notes.append(Finding(f"time does not go on in {steps(len(backwards))}: {where}", grave=True))
     if uneven:
         where = ", ".join(f"episode {e}, step {s}" for e, s in uneven[:3])
-        notes.append(Finding(f"{len(uneven)} steps take more than 1.5 times the usual: {where}"))
+        notes.append(Finding(f"time goes on by more than 1.5 times the usual in {steps(len(uneven))}: {where}"))
     notes += [*_actions(found), *_channels(found), *_jumps(found), *_frozen(found), *_repetitions(found)]
     if dataset.summary.dropped:
         share = dataset.summary.dropped / (dataset.summary.dropped + len(dataset))
@@ -112,10 +112,12 @@ def _jumps(found: Inspection) -> Iterator[Finding]:
             name = found.observation_names[channel]
             if turns[channel] > 0.5 * count[channel]:
                 why = "an angle that wraps? give its sine and cosine instead"
-                yield Finding(f"{name} jumps by about 2 pi in {count[channel]:,} steps: {why}", grave=True)
+                yield Finding(f"{name} jumps by about 2 pi in {steps(count[channel])}: {why}", grave=True)
             else:
                 where = place(dataset, rows[int(channel)])
-                yield Finding(f"{name} jumps in {count[channel]:,} steps, first in {where}: a sensor that drops out?")
+                yield Finding(
+                    f"{name} jumps in {steps(count[channel])}, first in {where}: a sensor that drops out, a knock?"
+                )
 
 
 def _frozen(found: Inspection) -> Iterator[Finding]:
@@ -179,8 +181,8 @@ def near_duplicates(dataset: OfflineDataset, constant: np.ndarray) -> tuple[list
     moving = np.flatnonzero(~constant)
     if len(chosen) < 2 or not len(moving):
         return [], len(chosen)
-    first, steps = dataset.episodes[chosen].T
-    rows = first[:, None] + np.round(np.linspace(0, 1, 16) * (steps[:, None] - 1)).astype(np.int64)
+    first, lengths = dataset.episodes[chosen].T
+    rows = first[:, None] + np.round(np.linspace(0, 1, 16) * (lengths[:, None] - 1)).astype(np.int64)
     spread = dataset.observations[:, moving].std(axis=0)
     features = (dataset.observations[rows][:, :, moving] / spread).reshape(len(chosen), -1).astype(np.float64)
     features -= features.mean(axis=0)
@@ -189,10 +191,14 @@ def near_duplicates(dataset: OfflineDataset, constant: np.ndarray) -> tuple[list
     for a in range(0, len(chosen), 500):
         squares = norms[a : a + 500, None] + norms - 2 * features[a : a + 500] @ features.T
         apart = np.sqrt(np.maximum(squares, 0) / features.shape[1])
-        alike = np.abs(steps[a : a + 500, None] - steps) <= 0.05 * steps
+        alike = np.abs(lengths[a : a + 500, None] - lengths) <= 0.05 * lengths
         i, j = np.nonzero((apart < SAME) & alike)
         pairs += [(int(chosen[a + p]), int(chosen[q])) for p, q in zip(i, j, strict=True) if a + p < q]
     return pairs, len(chosen)
+
+
+def steps(count: int) -> str:
+    return f"{count:,} step" + ("" if count == 1 else "s")
 
 
 def _listed(names: np.ndarray) -> str:
