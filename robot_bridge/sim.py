@@ -13,6 +13,8 @@ end is past; an array is in force for `COMMAND_TIMEOUT` seconds; at its end a tr
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import queue
 import signal
@@ -89,6 +91,8 @@ class Simulation:
             UserError: no such task, or the environments are not installed.
         """
         try:
+            with contextlib.redirect_stderr(io.StringIO()):  # advice on environments that nobody asked for
+                import gymnasium_robotics  # noqa: F401
             import gymnasium as gym
 
             from lapo_tf.envs.names import names_of

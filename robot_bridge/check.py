@@ -1,0 +1,236 @@
+"""Pre-flight: is everything there before a robot moves? `python -m robot_bridge.check --policy … --robot … --url …`.
+
+Looks and listens only; sends nothing but service calls to rosapi and pings.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+
+from robot_bridge.bundle import Policy
+from robot_bridge.errors import ArgumentParser, command, exit_with, require
+from robot_bridge.observation import Observer
+from robot_bridge.policy_node import build_chain
+from robot_bridge.robots import OUTPUT_TYPES, Robot
+from robot_bridge.run import load
+from robot_bridge.transport import Message, RosbridgeTransport, Transport
+
+DESCRIPTION = """Check a policy, a robot config and a running robot against each other, before anything moves.
+
+Exit status 0 if all is well. Sends no command."""
+
+PINGS = 20
+ROUND_TRIP = 0.05  # s of the rosbridge's p99 round trip beyond which a loop of 50 Hz is not comfortable
+TIMEOUT = 5.0
+
+
+@dataclass
+class Findings:
+    """What was found, line by line."""
+
+    lines: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, ok: bool | None, text: str) -> None:
+        """`ok` None is a warning."""
+        self.lines.append(({True: "ok", False: "WRONG", None: "note"}[ok], text))
+
+    @property
+    def wrong(self) -> int:
+        """How many things are wrong."""
+        return sum(mark == "WRONG" for mark, _ in self.lines)
+
+
+@dataclass
+class Heard:
+    """What came on one topic."""
+
+    times: list[float] = field(default_factory=list)
+    last: Message = field(default_factory=dict)
+
+
+def wait_for(ask: Callable[[Callable[[Any, str | None], None]], None]) -> tuple[Any, str | None]:
+    """The answer of one of the transport's asynchronous questions."""
+    done, answers = Event(), []
+
+    def answered(values: Any, error: str | None) -> None:
+        answers.append((values, error))
+        done.set()
+
+    ask(answered)
+    return answers[0] if done.wait(TIMEOUT + 1.0) else (None, "no answer")
+
+
+def check(transport: Transport, policy: Policy, robot: Robot, seconds: float = 2.0) -> Findings:
+    """Listen for `seconds`, ask, compare."""
+    findings, observer = Findings(), Observer(policy, robot)
+    heard = [Heard() for _ in robot.inputs]
+
+    def listener(number: int) -> Callable[[Message], None]:
+        def hear(message: Message) -> None:
+            heard[number].times.append(time.monotonic())
+            heard[number].last = message
+            observer.receive(number, message)
+
+        return hear
+
+    subscriptions = [transport.subscribe(s.topic, s.type, listener(i)) for i, s in enumerate(robot.inputs)]
+    time.sleep(seconds)
+    snapshot = observer.snapshot()
+    for subscription in subscriptions:
+        subscription.close()
+    topics(findings, transport, robot)
+    rates(findings, robot, heard, seconds)
+    if observer.counters["rejected"]:
+        findings.add(False, f"messages were rejected: {observer.counters.snapshot()}")
+    observation(findings, policy, robot, snapshot.observation, snapshot.position)
+    control(findings, policy, robot)
+    latency(findings, transport)
+    return findings
+
+
+def topics(findings: Findings, transport: Transport, robot: Robot) -> None:
+    """Types of all topics and actions, as the graph says."""
+    found, error = wait_for(lambda done: transport.topics_and_types(done, TIMEOUT))
+    if error is not None:
+        findings.add(None, f"the graph cannot be asked ({error}): is rosapi running?")
+        return
+    wanted = [(s.topic, s.type, "published") for s in robot.inputs]
+    wanted += [(o.topic, OUTPUT_TYPES[o.kind], "taken by a controller") for o in robot.outputs if o.kind != "follow"]
+    if robot.dead_man is not None:
+        wanted.append((robot.dead_man.topic, "std_msgs/msg/Bool", "published"))
+    for topic, kind, how in wanted:
+        have = found.get(topic)
+        if have is None:
+            findings.add(False, f"{topic} does not exist: expected it to be {how} as {kind}")
+        else:
+            findings.add(have == kind, f"{topic} is {have}" + ("" if have == kind else f", expected {kind}"))
+    actions = [o.topic for o in robot.outputs if o.kind == "follow"]
+    if actions:
+        servers, error = wait_for(lambda done: transport.action_servers(done, TIMEOUT))
+        for action in actions:
+            findings.add(action in (servers or []), f"action server {action}" + (f" ({error})" if error else ""))
+
+
+def rates(findings: Findings, robot: Robot, heard: list[Heard], seconds: float) -> None:
+    """Whether inputs come often and evenly enough for their maximum age."""
+    for source, what in zip(robot.inputs, heard, strict=True):
+        if len(what.times) < 2:
+            findings.add(False, f"{source.topic}: {len(what.times)} messages in {seconds:g} s, expected a stream")
+            continue
+        gap, rate = float(np.diff(what.times).max()), (len(what.times) - 1) / (what.times[-1] - what.times[0])
+        text = f"{source.topic}: {rate:.1f} Hz, longest gap {1000 * gap:.0f} ms (may be {1000 * source.max_age:.0f})"
+        findings.add(gap <= source.max_age, text)
+        if source.check_stamps and not what.last.get("header", {}).get("stamp", {}).get("sec"):
+            findings.add(None, f"{source.topic} has no stamps: messages that were delayed cannot be told from new ones")
+
+
+def observation(findings: Findings, policy: Policy, robot: Robot, values: np.ndarray, position: np.ndarray) -> None:
+    """Names, units and limits, by the numbers that came."""
+    entries = policy.description.observations
+    missing = [entry.name for entry, value in zip(entries, values, strict=True) if not np.isfinite(value)]
+    findings.add(
+        not missing, f"missing in the observation: {', '.join(missing)}" if missing else "observation complete"
+    )
+    unmeasured = [n for n, q in zip(robot.joints.values(), position, strict=True) if not np.isfinite(q)]
+    if unmeasured:
+        findings.add(False, f"no input gives the position of {', '.join(unmeasured)}")
+    if missing or unmeasured:
+        return
+    novelty = float(np.max(policy.novelty(values, policy.infer(values))))
+    outside = policy.outside(values)
+    if outside:
+        findings.add(False, f"far out of the training data (units? zero?): {', '.join(outside)}")
+    findings.add(None if novelty > 1.0 else True, f"novelty {novelty:.2f} (1 is what held-out data reach)")
+    if robot.limits is None:
+        return
+    for name, q, low, high in zip(robot.joints, position, robot.limits.low, robot.limits.high, strict=True):
+        if not low <= q <= high:
+            findings.add(False, f"joint {name} is at {q:.3f}, outside of {low:.3f} to {high:.3f}")
+    findings.add(True, f"{len(position)} joints are within their limits")
+
+
+def control(findings: Findings, policy: Policy, robot: Robot) -> None:
+    """Rates, and what the guards cost."""
+    ratio = robot.rate / policy.description.control_rate
+    if ratio < 1:
+        findings.add(
+            False, f"the loop ({robot.rate:g} Hz) is slower than the policy ({policy.description.control_rate:g} Hz)"
+        )
+    elif abs(ratio - round(ratio)) > 1e-6:
+        findings.add(None, f"the loop's rate is {ratio:.2f} times the policy's: a whole number is steadier")
+    build_chain(robot)  # the workspace's model is there
+    times = []
+    values = np.array([0.5 * (entry.low + entry.high) for entry in policy.description.observations])
+    for _ in range(200):
+        begin = time.perf_counter()
+        policy.infer(values)
+        times.append(time.perf_counter() - begin)
+    slow = float(np.percentile(times, 99))
+    findings.add(
+        slow < 0.2 / robot.rate, f"one inference takes {1e6 * np.median(times):.0f} µs, p99 {1e6 * slow:.0f} µs"
+    )
+
+
+def latency(findings: Findings, transport: Transport) -> None:
+    """Round trips of a service of the rosbridge's."""
+    times = []
+    for _ in range(PINGS):
+        begin = time.monotonic()
+        _, error = wait_for(
+            lambda done: transport.call_service("/rosapi/get_time", "rosapi_msgs/srv/GetTime", {}, done, TIMEOUT)
+        )
+        if error is not None:
+            findings.add(None, f"round trips cannot be measured ({error})")
+            return
+        times.append(time.monotonic() - begin)
+    p50, p99 = np.percentile(times, (50, 99))
+    findings.add(True if p99 < ROUND_TRIP else None, f"round trip {1000 * p50:.1f} ms, p99 {1000 * p99:.1f} ms")
+
+
+def parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="robot_bridge.check", description=DESCRIPTION)
+    parser.add_argument("--policy", type=Path, required=True, help="folder of the bundle (python -m lapo_tf.export)")
+    parser.add_argument("--robot", required=True, help="config file, or name of one that comes along, e.g. franka")
+    parser.add_argument("--url", default="ws://localhost:9090", help="of the rosbridge")
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long to listen")
+    parser.add_argument("--list", action="store_true", help="only list what the policy observes and commands")
+    return parser
+
+
+@command
+def main() -> None:
+    """The command."""
+    args = parser().parse_args()
+    if args.list:
+        d = Policy.load(args.policy).description
+        for entry in d.observations:
+            fixed = "" if entry.constant is None else f"   constant {entry.constant:g}"
+            print(f"observes   {entry.name:36s} {entry.low:9.3f} to {entry.high:9.3f} {entry.unit}{fixed}")
+        for action in d.actions:
+            low, high = action.scale * action.low, action.scale * action.high
+            print(f"commands   {action.joint + '/' + action.quantity:36s} {low:9.3f} to {high:9.3f} {action.unit}")
+        return
+    require(args.seconds > 0, "--seconds", args.seconds, "above 0")
+    policy, robot = load(args.policy, args.robot)
+    transport = RosbridgeTransport(args.url)
+    transport.start()
+    try:
+        findings = check(transport, policy, robot, args.seconds)
+    finally:
+        transport.close()
+    for mark, text in findings.lines:
+        print(f"{mark:6s} {text}")
+    if findings.wrong:
+        exit_with(f"{findings.wrong} thing(s) are wrong: mend them before the robot moves")
+    print("all is well; next: python -m robot_bridge.run with the same options and --dry-run")
+
+
+if __name__ == "__main__":
+    main()
