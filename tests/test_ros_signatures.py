@@ -6,9 +6,11 @@ for some default that is an object. Ours may have more keyword arguments, all of
 
 from __future__ import annotations
 
+import ast
 import inspect
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -271,6 +273,8 @@ RCLPY = {
     "rclpy.utilities": {"ok": "*, context=None", "get_default_context": "*, shutting_down=False"},
 }
 
+EXAMPLE = Path(__file__).parents[1] / "robot_bridge" / "examples" / "hold.py"
+
 EXTENSIONS = {
     "init": {"url", "token", "transport", "connect_timeout"},
     "Context.init": {"url", "token", "transport", "connect_timeout"},
@@ -360,6 +364,21 @@ def test_a_real_rclpy_wins(clean_imports, tmp_path, monkeypatch):
     import rclpy
 
     assert rclpy.real
+
+
+def test_the_example_is_plain_rclpy():
+    """But for its first import: it uses only names that are listed above, and none of our own arguments."""
+    tree = ast.parse(EXAMPLE.read_text())
+    ours_only = set().union(*EXTENSIONS.values())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword):
+            assert node.arg not in ours_only
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("rclpy"):
+            assert {alias.name for alias in node.names} <= set(RCLPY[node.module])
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "rclpy":
+            assert node.attr in RCLPY["rclpy"]
+    imported = [node.names[0].name for node in ast.walk(tree) if isinstance(node, ast.Import)]
+    assert imported == ["robot_bridge.ros.standin", "rclpy"]
 
 
 def test_the_example_holds_an_arm(clean_imports, capsys):
