@@ -1,7 +1,4 @@
-"""Make a data set that needs no download: D4RL's Maze2d runs, or the paper's toy task.
-
-python -m lapo_tf.collect maze2d-umaze
-"""
+"""Make a data set that needs no download: `python -m lapo_tf.collect kitchen-mixed`."""
 
 from __future__ import annotations
 
@@ -9,20 +6,28 @@ from dataclasses import dataclass
 
 import tyro
 
-from lapo_tf.errors import UserError, command, unknown
+from lapo_tf.cli import parse
+from lapo_tf.errors import UserError, command, require, unknown
 
-MAZES = {"maze2d-umaze": "umaze", "maze2d-medium": "medium", "maze2d-large": "large"}
-TOY = "toy-navigation"
+DESCRIPTION = """Collect a task's data set by a script and store it as a local Minari data set.
+
+- kitchen-complete, kitchen-partial, kitchen-mixed: a scripted demonstrator does four of the kitchen's seven elements in
+  each episode, on all cores. The three tasks differ in goal and rewards only: once collected, the other two take
+  seconds. An interrupted collection goes on where it was.
+- maze2d-umaze, maze2d-medium, maze2d-large: D4RL's way-point controller, re-run.
+- toy-navigation: the paper's one-step task."""
 
 
 @dataclass
 class Args:
-    """Collect a data set by a script and store it as a local Minari data set."""
+    """Options of the command."""
 
     task: tyro.conf.Positional[str]
-    """What to collect: maze2d-umaze, maze2d-medium, maze2d-large or toy-navigation."""
+    """Whose data set to collect, e.g. kitchen-mixed or maze2d-umaze."""
+    episodes: int | None = None
+    """Episodes, in the kitchen: 200 by default; D4RL's data hold about 600."""
     steps: int | None = None
-    """Transitions. By default D4RL's number, 1, 2 or 4 million for umaze, medium or large; 1,000 for toy-navigation."""
+    """Transitions, elsewhere: by default D4RL's number, 1, 2 or 4 million, in the mazes; 1,000 for toy-navigation."""
     seed: int = 0
     """The same seed gives the same data."""
     dataset_id: str | None = None
@@ -33,25 +38,25 @@ class Args:
 
 @command
 def main() -> None:
-    args = tyro.cli(Args, prog="python -m lapo_tf.collect", description=Args.__doc__)
-    if args.task not in (*MAZES, TOY):
-        raise unknown("task to collect", args.task, (*MAZES, TOY))
-    if args.seed < 0:
-        raise UserError(f"seed is {args.seed}: expected 0 or more")
-    from lapo_tf.data import collectors  # here, so that --help and wrong names answer at once
+    """The command."""
+    args = parse(Args, description=DESCRIPTION)
+    from lapo_tf.tasks import TASKS, collect
 
-    dataset_id = args.dataset_id or f"lapo/{args.task}-v0"
-    if args.task == TOY:
-        done = collectors.collect_toy(
-            1000 if args.steps is None else args.steps, args.seed, dataset_id, force=args.force
-        )
-        length = ""
-    else:
-        done = collectors.collect_maze2d(MAZES[args.task], args.steps, args.seed, dataset_id, force=args.force)
-        length = f", {done.mean_episode_steps:.1f} steps between goals"
-    chosen = f" --dataset {dataset_id}" if args.dataset_id else ""
+    known = [name for name, task in TASKS.items() if task.collected_id is not None]
+    if args.task not in known:
+        raise unknown("task to collect", args.task, known)
+    require(args.seed >= 0, "--seed", args.seed, "0 or more")
+    kitchen = args.task.startswith("kitchen-")
+    unfit = ("steps", "episodes") if kitchen else ("episodes", "steps")
+    if getattr(args, unfit[0]) is not None:
+        raise UserError(f"{args.task} is collected by {unfit[1]}: give --{unfit[1]} instead of --{unfit[0]}")
+    count = args.episodes if kitchen else args.steps
+    done = collect(args.task, count, args.seed, args.dataset_id, force=args.force)
+    if done.note:
+        print(done.note)
+    chosen = f" --dataset {done.dataset_id}" if args.dataset_id else ""
     print(
-        f"{done.dataset_id}: {done.steps:,} steps in {done.episodes:,} episodes{length}, {done.seconds:.0f} s; "
+        f"{done.dataset_id}: {done.steps:,} steps in {done.episodes:,} episodes, {done.seconds:.0f} s; "
         f"train on it: python -m lapo_tf.train --task {args.task}{chosen}"
     )
 

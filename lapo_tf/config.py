@@ -16,6 +16,7 @@ from lapo_tf.errors import UserError, unknown
 Compile = Literal["xla", "graph", "eager"]
 MAX_SEED = 2**31 - 1
 Precision = Literal["float32", "bfloat16"]
+DataChoice = Literal["auto", "official"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class TrainConfig:
     """Algorithm."""
     dataset: str | None = None
     """A D4RL file (.hdf5) or a Minari data set's id; default: the task's own data set."""
+    data: DataChoice = "auto"
+    """Whether this project's own collection may stand in where the task's published data set cannot be downloaded."""
     steps: int = 1_000_000
     """Gradient steps to train in all (the paper's number by default)."""
     seed: int = 0

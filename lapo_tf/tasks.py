@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
 import lapo_tf.envs  # noqa: F401 (registers the environments)
+from lapo_tf.config import DataChoice
 from lapo_tf.data.dataset import OfflineDataset
 from lapo_tf.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from lapo_tf.data.collectors import Collected
 
 
 @dataclass(frozen=True)
@@ -38,42 +42,96 @@ class Task:
         """Normalized score of a return, or of an array of returns."""
         return 100.0 * (returns - self.score_min) / (self.score_max - self.score_min)
 
-    def load_dataset(self, spec: str | None = None, *, progress: bool = True) -> OfflineDataset:
-        """The data set `spec` (a D4RL file or a Minari id), or the task's own, collected or downloaded on first use.
+    def load_dataset(
+        self, spec: str | None = None, *, data: DataChoice = "auto", progress: bool = True
+    ) -> OfflineDataset:
+        """The data set `spec` (a D4RL file or a Minari id), or the task's own.
+
+        A task's own data set is the first of: the published one that is here, the published one that can be
+        downloaded, this project's collection, made on first use. Which one it is, is printed unless it was here.
+
+        Args:
+            spec: overrides the task's own.
+            data: `official` forbids the collection.
+            progress: show progress bars while collecting.
 
         Raises:
             UserError: it cannot be had, or does not fit the task's environment.
         """
         from lapo_tf.data.readers import load_dataset
 
-        if spec is None and self.minari_id is None and self.collected_id is not None:
-            spec = self._collect(self.collected_id, progress)
         env = self.make_env()
         try:
             return load_dataset(
-                spec or str(self.minari_id), observation_space=env.observation_space, action_space=env.action_space
+                spec or self._own_dataset(data, progress),
+                observation_space=env.observation_space,
+                action_space=env.action_space,
             )
         finally:
             env.close()
 
-    def _collect(self, dataset_id: str, progress: bool) -> str:
-        from minari.storage.datasets_root_dir import get_dataset_path
+    def _own_dataset(self, data: DataChoice, progress: bool) -> str:
+        """The id of the task's own data set, which is here afterwards."""
+        from lapo_tf.data.readers import NotDownloadedError, download, is_local
 
-        if not get_dataset_path(dataset_id).exists():
-            print(f"no local data set '{dataset_id}' yet: collecting it once")
+        missing = f"task '{self.name}' has no published data set"
+        if self.minari_id is not None:
+            if is_local(self.minari_id):
+                return self.minari_id
+            try:
+                download(self.minari_id)
+                return self.minari_id
+            except NotDownloadedError as error:
+                if data == "official" or self.collected_id is None:
+                    raise
+                missing = f"{self.minari_id} cannot be downloaded ({error.reason})"
+        elif data == "official":
+            raise UserError(f"{missing}: leave --data official out, or give a file with --dataset")
+        if self.collected_id is None:
+            raise UserError(f"{missing}: give its data with --dataset")
+        here = is_local(self.collected_id)
+        how = "" if here else ", made now and kept"
+        print(f"data: {missing}; using this project's own collection, {self.collected_id}{how}", flush=True)
+        if not here:
             collect(self.name, progress=progress)
-        return dataset_id
+        return self.collected_id
 
 
-def collect(task: str, steps: int | None = None, seed: int = 0, *, force: bool = False, progress: bool = True) -> Any:
-    """Make a task's collected data set; see `lapo_tf.data.collectors`."""
+def collect(
+    task: str,
+    count: int | None = None,
+    seed: int = 0,
+    dataset_id: str | None = None,
+    *,
+    force: bool = False,
+    progress: bool = True,
+) -> Collected:
+    """Make a task's collected data set; see `lapo_tf.data.collectors`.
+
+    Args:
+        task: a name in `TASKS`.
+        count: how much: episodes in the kitchen, else steps; by default the collector's own number.
+        seed: the same seed gives the same data.
+        dataset_id: Minari id to store it under; by default the task's `collected_id`.
+        force: replace a data set of that id.
+        progress: show progress bars.
+
+    Raises:
+        UserError: there is no such task or no collector for it, or it cannot be stored.
+    """
     from lapo_tf.data import collectors
 
-    if task == "toy-navigation":
-        return collectors.collect_toy(samples=steps or 1000, seed=seed, force=force)
-    if task.startswith("maze2d-"):
-        return collectors.collect_maze2d(task.removeprefix("maze2d-"), steps, seed, force=force, progress=progress)
-    raise UserError(f"task '{task}' has no collector: give its data with --dataset")
+    dataset_id = dataset_id or get_task(task).collected_id
+    family, _, kind = task.partition("-")
+    if dataset_id is None:
+        raise UserError(f"task '{task}' has no collector: give its data with --dataset")
+    if family == "kitchen":
+        from lapo_tf.data.collectors.kitchen import collect_kitchen
+
+        return collect_kitchen(kind, count, seed, dataset_id, force=force, progress=progress)
+    if family == "maze2d":
+        return collectors.collect_maze2d(kind, count, seed, dataset_id, force=force, progress=progress)
+    return collectors.collect_toy(1000 if count is None else count, seed, dataset_id, force=force)
 
 
 def _maze(size: str, low: float, high: float, paper: str) -> Task:
@@ -83,7 +141,8 @@ def _maze(size: str, low: float, high: float, paper: str) -> Task:
 
 def _kitchen(kind: str, paper: str) -> Task:
     env = f"lapo/Kitchen{kind.capitalize()}-v0"
-    return Task(f"kitchen-{kind}", env, 0.0, 4.0, minari_id=f"D4RL/kitchen/{kind}-v2", paper=_paper(paper))
+    own = f"lapo/kitchen-{kind}-v0"
+    return Task(f"kitchen-{kind}", env, 0.0, 4.0, f"D4RL/kitchen/{kind}-v2", own, paper=_paper(paper))
 
 
 def _paper(scores: str) -> dict[str, float]:

@@ -8,8 +8,7 @@ import minari
 import numpy as np
 import pytest
 
-from lapo_tf.data import collectors
-from lapo_tf.data.collectors import WaypointController, collect_maze2d, collect_toy, run_maze2d, toy_dataset
+from lapo_tf.data.collectors import WaypointController, collect_maze2d, collect_toy, run_maze2d, toy, toy_dataset
 from lapo_tf.envs.maze2d import Maze2dEnv
 from lapo_tf.errors import UserError
 
@@ -95,22 +94,20 @@ def test_existing_data_is_kept_unless_forced() -> None:
 def test_interrupted_collection_leaves_nothing(
     error: type[BaseException], minari_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = collectors._episode
+    real, calls = toy.Episode, iter(range(100))
 
-    def fail_late(observations: np.ndarray, *rest: object) -> object:
-        fail_late.calls += 1
-        if fail_late.calls == 5:
+    def fail_late(*values: object) -> object:
+        if next(calls) == 5:
             raise error
-        return real(observations, *rest)
+        return real(*values)
 
-    fail_late.calls = 0
     collect_toy(3)
-    monkeypatch.setattr(collectors, "_episode", fail_late)
+    monkeypatch.setattr(toy, "Episode", fail_late)
     with pytest.raises(error):
         collect_toy(20, force=True)
     assert list(minari.list_local_datasets()) == ["lapo/toy-navigation-v0"]
     assert minari.load_dataset("lapo/toy-navigation-v0").total_steps == 3  # the old one
-    assert not list(minari_root.glob(".collecting-*"))
+    assert not list(minari_root.glob(".*"))
 
 
 @pytest.mark.parametrize(
@@ -120,6 +117,9 @@ def test_interrupted_collection_leaves_nothing(
         (["toy-navigation", "--steps", "0"], "positive"),
         (["toy-navigation", "--seed", "-1"], "0 or more"),
         (["toy-navigation", "--dataset-id", "no/id/"], "namespace/name-v0"),
+        (["toy-navigation", "--dataset-id", "D4RL/kitchen/complete-v2"], "published"),
+        (["kitchen-mixed", "--steps", "100"], "--episodes instead of --steps"),
+        (["kitchen-mixed", "--episodes", "0"], "positive"),
     ],
 )
 def test_command_explains_errors_in_one_line(arguments: list[str], message: str) -> None:
@@ -134,6 +134,8 @@ def test_command_explains_errors_in_one_line(arguments: list[str], message: str)
 def test_command_collects_and_says_how_to_train() -> None:
     command = [sys.executable, "-m", "lapo_tf.collect", "maze2d-umaze", "--steps", "500"]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert ran.stdout.startswith("lapo/maze2d-umaze-v0: 500 steps in ")
-    assert "python -m lapo_tf.train --task maze2d-umaze" in ran.stdout
+    note, result = ran.stdout.splitlines()
+    assert note.endswith("steps between goals")
+    assert result.startswith("lapo/maze2d-umaze-v0: 500 steps in ")
+    assert "python -m lapo_tf.train --task maze2d-umaze" in result
     assert minari.load_dataset("lapo/maze2d-umaze-v0").total_steps == 500

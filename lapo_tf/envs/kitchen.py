@@ -11,6 +11,8 @@ sensor noise, velocity control from the noisy reading, reward, and reset. Source
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -18,10 +20,12 @@ import gymnasium as gym
 import mujoco
 import numpy as np
 from gymnasium import spaces
-from gymnasium_robotics.envs.franka_kitchen.franka_env import FrankaRobot
 
 from lapo_tf.envs import COMPLETE_TASKS
 from lapo_tf.errors import unknown
+
+with contextlib.redirect_stderr(io.StringIO()):  # it prints news of its other environments
+    from gymnasium_robotics.envs.franka_kitchen.franka_env import FrankaRobot
 
 ELEMENT_INDICES: dict[str, list[int]] = {
     "bottom burner": [11, 12],

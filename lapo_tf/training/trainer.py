@@ -102,7 +102,7 @@ class Trainer:
         self.task: Task = get_task(config.task)
         self.resume = resume
         self.folder = RunFolder.open(config.folder()) if resume else RunFolder.create(config.folder())
-        data = dataset or self.task.load_dataset(config.dataset)
+        data = dataset or self.task.load_dataset(config.dataset or self._used_before(), data=config.data)
         log(str(data.summary))
         values = self._agent_values(data)
         self.agent = build_agent(config, values)
@@ -128,6 +128,11 @@ class Trainer:
     def step(self) -> int:
         """Gradient steps done."""
         return int(self.loop.step.numpy())
+
+    def _used_before(self) -> str | None:
+        """The task's own data set that a resumed run was begun with: official data, or a collection in their place."""
+        used = self.folder.read()["data"]["id"] if self.resume else None
+        return used if used in (self.task.minari_id, self.task.collected_id) else None
 
     def _restore(self) -> str:
         """Load the newest checkpoint; what to tell the user."""

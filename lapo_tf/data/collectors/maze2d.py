@@ -1,60 +1,29 @@
-"""Data sets that a script can make: D4RL's Maze2d runs and the paper's toy task, as local Minari data sets.
-
-A data set appears under its id only when it is complete: it is written in a hidden folder beside Minari's other data
-sets and then renamed, so neither Ctrl-C nor a full disk leaves half of one that loads.
-"""
+"""D4RL's Maze2d data: one continuous run of a way-point controller."""
 
 # pyright: reportAttributeAccessIssue=false
 # (mujoco is compiled and has no type stubs)
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 import time
-import warnings
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-import gymnasium as gym
 import mujoco
 import numpy as np
-from minari import create_dataset_from_buffers
-from minari.data_collector import EpisodeBuffer
-from minari.dataset.minari_dataset import parse_dataset_id
-from minari.namespace import create_namespace, list_local_namespaces
-from minari.storage.datasets_root_dir import get_dataset_path
+from gymnasium.spaces import Box
 from tqdm import tqdm
 
+from lapo_tf.data.collectors.base import Collected, check
+from lapo_tf.data.dataset import Episode
+from lapo_tf.data.store import write_dataset
 from lapo_tf.envs import MAZE_MAX_STEPS
 from lapo_tf.envs.maze2d import MAX_SPEED, build_model, free_cells, goal_of, goal_reward, parse_map
-from lapo_tf.envs.toy import ACTION_BOUND, toy_reward
-from lapo_tf.errors import UserError
 
 MAZE_STEPS: dict[str, int] = {"umaze": 1_000_000, "medium": 2_000_000, "large": 4_000_000}
 """Sizes of D4RL's Maze2d data sets."""
 
 ACTION_NOISE = 0.5  # standard deviation of the noise added to the controller's action, clipped before and after
 REACHED = 0.1  # a way-point counts as reached within this distance, at less than this displacement per step
-
-TOY_RIGHT = 0.01  # share of the high-reward mode
-TOY_STD = 0.15  # standard deviation within a mode
-
-
-@dataclass(frozen=True)
-class Collected:
-    """What a collector wrote."""
-
-    dataset_id: str
-    steps: int
-    episodes: int
-    seconds: float
-
-    @property
-    def mean_episode_steps(self) -> float:
-        """Mean steps of an episode; in mazes the mean interval between goals."""
-        return self.steps / self.episodes
 
 
 class WaypointController:
@@ -196,115 +165,28 @@ def collect_maze2d(
     dataset_id = dataset_id or f"lapo/maze2d-{maze}-v0"
     goal = goal_of(maze)
     steps = MAZE_STEPS[maze] if steps is None else steps
-    _check(dataset_id, steps, force)
+    check(dataset_id, steps, "--steps", force)
     started = time.perf_counter()
     observations, actions, ends = run_maze2d(maze, steps, seed, progress)
     rewards = goal_reward(observations[:-1], goal)
 
-    def episodes(bar: tqdm) -> Iterator[EpisodeBuffer]:
+    def episodes(bar: tqdm) -> Iterator[Episode]:
         for first, end in zip(np.concatenate([[0], ends[:-1] + 1]), ends, strict=True):
-            yield _episode(observations[first : end + 2], actions[first : end + 1], rewards[first : end + 1], False)
+            yield Episode(observations[first : end + 2], actions[first : end + 1], rewards[first : end + 1], False)
             bar.update()
 
     description = (
         f"{steps} steps of D4RL's Maze2d way-point controller (seed {seed}) in the {maze} maze, one continuous run cut "
         "where goals were reached, rewards for the fixed evaluation goal. Made by lapo_tf; not D4RL's own file."
     )
-    env_id = f"lapo/Maze2d{maze.capitalize()}-v0"
     with tqdm(total=len(ends), desc="writing", unit="episode", disable=not progress) as bar:
-        _write(dataset_id, episodes(bar), env_id, observations.dtype, description, "D4RL way-point controller")
-    return Collected(dataset_id, steps, len(ends), time.perf_counter() - started)
-
-
-def toy_dataset(samples: int = 1000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Actions [samples, 1] and rewards [samples] of the toy task, float32: 1 % near +1 (reward 10), the rest near -1.
-
-    The paper gives no proportions, but its Table 1 has them: PLAS' VAE, which models the data as they are, earns 1.03,
-    so the better mode has a share of a percent at most (1 % would earn 1.09, 6 % already 1.54). LAPO's decoder and
-    AWAC's mixture earn 4.24 and 4.39, that is 36 and 38 % right where nothing falls between the modes: the weight
-    exp(A / lambda) lifts 1 % to that where lambda = 0.22 (rewards divided by 10). The standard deviation of 0.15 keeps
-    (almost) every sample inside its rewarded interval.
-    """
-    rng = np.random.default_rng(seed)
-    right = rng.permutation(samples) < round(TOY_RIGHT * samples)  # exactly this many, whatever the seed
-    actions = np.where(right, 1.0, -1.0) + TOY_STD * rng.standard_normal(samples)
-    actions = np.clip(actions, -ACTION_BOUND, ACTION_BOUND).astype(np.float32)
-    return actions[:, None], toy_reward(actions).astype(np.float32)
-
-
-def collect_toy(
-    samples: int = 1000,
-    seed: int = 0,
-    dataset_id: str = "lapo/toy-navigation-v0",
-    *,
-    force: bool = False,
-) -> Collected:
-    """Write `toy_dataset` as a local Minari data set of one-step episodes."""
-    _check(dataset_id, samples, force)
-    started = time.perf_counter()
-    actions, rewards = toy_dataset(samples, seed)
-    observations = np.zeros((2, 1), np.float32)
-    episodes = (_episode(observations, actions[i : i + 1], rewards[i : i + 1], True) for i in range(samples))
-    description = (
-        f"{samples} actions of the toy navigation task of the LAPO paper's Table 1 (seed {seed}). Made by lapo_tf."
-    )
-    _write(dataset_id, episodes, "lapo/ToyNavigation-v0", observations.dtype, description, "bimodal sampler")
-    return Collected(dataset_id, samples, samples, time.perf_counter() - started)
-
-
-def _episode(observations: np.ndarray, actions: np.ndarray, rewards: np.ndarray, terminated: bool) -> EpisodeBuffer:
-    """An episode of T steps with T + 1 observations [T + 1, obs]; it ends by termination or else by truncation."""
-    last = np.arange(len(actions)) == len(actions) - 1
-    flags = {"terminations": last & terminated, "truncations": last & (not terminated)}
-    return EpisodeBuffer(observations=observations, actions=actions, rewards=rewards, **flags)
-
-
-def _check(dataset_id: str, steps: int, force: bool) -> None:
-    """Refuse, before any work is done, what could not be written."""
-    if steps < 1:
-        raise UserError(f"cannot collect {steps} steps: give --steps a positive number")
-    try:
-        parse_dataset_id(dataset_id)
-    except ValueError as error:
-        raise UserError(f"'{dataset_id}' is no Minari data set id: expected namespace/name-v0") from error
-    if get_dataset_path(dataset_id).exists() and not force:
-        raise UserError(
-            f"data set '{dataset_id}' exists: use it, replace it with --force, or give another --dataset-id"
+        written = write_dataset(
+            dataset_id,
+            episodes(bar),
+            action_space=Box(-1.0, 1.0, (2,), np.float32),
+            env_id=f"lapo/Maze2d{maze.capitalize()}-v0",
+            algorithm="D4RL way-point controller",
+            description=description,
         )
-
-
-def _write(
-    dataset_id: str, episodes: Iterable[EpisodeBuffer], env_id: str, dtype: np.dtype, description: str, algorithm: str
-) -> None:
-    """Write a Minari data set completely, or not at all."""
-    target = get_dataset_path(dataset_id)
-    root = get_dataset_path()
-    namespace = parse_dataset_id(dataset_id)[0]
-    if namespace is not None and namespace not in list_local_namespaces():
-        create_namespace(namespace)
-    env = gym.make(env_id)
-    space = env.observation_space
-    assert isinstance(space, gym.spaces.Box)
-    # Minari neither lists nor loads from a hidden folder; beside the target, so that the last step is a mere rename.
-    with tempfile.TemporaryDirectory(prefix=".collecting-", dir=root) as hidden, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of fields that only an upload needs
-        outside = os.environ.get("MINARI_DATASETS_PATH")
-        os.environ["MINARI_DATASETS_PATH"] = hidden
-        try:
-            create_dataset_from_buffers(
-                dataset_id,
-                episodes,  # typed as a list by Minari, but read once, one by one
-                env=env,
-                observation_space=gym.spaces.Box(-np.inf, np.inf, space.shape, dtype.type),
-                algorithm_name=algorithm,
-                description=description,
-            )
-        finally:
-            if outside is None:
-                del os.environ["MINARI_DATASETS_PATH"]
-            else:
-                os.environ["MINARI_DATASETS_PATH"] = outside
-        if target.exists():
-            shutil.move(target, os.path.join(hidden, "replaced"))
-        os.replace(os.path.join(hidden, dataset_id), target)
-    env.close()
+    note = f"{steps / len(ends):.1f} steps between goals"
+    return Collected(dataset_id, written.steps, written.episodes, time.perf_counter() - started, note)
