@@ -62,7 +62,7 @@ class Recorded:
 
     def done(self) -> list[bool]:
         """Whether each of `elements` came within D4RL's distance of its goal, at any time."""
-        return list(map(bool, completed(self.readings, self.elements).any(0)))
+        return [bool(np.any(ever)) for ever in completed(self.readings, self.elements).T]
 
     def for_task(self, kind: str) -> Episode:
         """With the goal and the rewards of a task, and a terminal at its end, as in D4RL's files."""
@@ -94,7 +94,8 @@ def run_episode(env: KitchenEnv, seed: int, number: int) -> Recorded:
     elements = draw_elements(rng)
     observation, _ = env.reset(seed=int(rng.integers(2**31)))
     demonstrator = Demonstrator(env.model, elements, rng)
-    readings, actions = [observation[:30]], []
+    readings: list[np.ndarray] = [observation[:30]]
+    actions: list[np.ndarray] = []
     while len(actions) < MAX_STEPS and (action := demonstrator.act(observation)) is not None:
         observation = env.step(action)[0]
         readings.append(observation[:30])

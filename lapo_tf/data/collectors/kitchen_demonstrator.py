@@ -72,6 +72,10 @@ HABITS: dict[str, Habit] = {
 # fmt: on
 
 
+def _fixed(place: np.ndarray) -> Place:
+    return lambda: place
+
+
 class Demonstrator:
     """Does a list of elements, one after the other, in a way of its own."""
 
@@ -116,8 +120,7 @@ class Demonstrator:
                 if self._done(element):
                     break
             if habit.exit is not None and number < len(elements):
-                place = habit.exit
-                yield from self._go(lambda place=place: place, 0.18)
+                yield from self._go(_fixed(habit.exit), 0.18)
         place = self._arm.hand.position
         for _ in range(SETTLE):
             yield Target(place, self._facing, OPEN, SLOW)
@@ -173,7 +176,7 @@ class Demonstrator:
         for _ in range(3 if fingers == OPEN else 0):
             yield Target(place, rotation, fingers, SLOW)
         behind = place - 0.15 * rotation[:, 2]
-        yield from self._go(lambda: behind, 0.06, fingers=fingers, rotation=rotation)
+        yield from self._go(_fixed(behind), 0.06, fingers=fingers, rotation=rotation)
 
     def _work(self, joint: int, site: str, until: float, lead: float, shift: np.ndarray) -> Steps:
         """Move a handle along its joint (a qpos index): the hand goes `lead` ahead of it, `shift` [3] off its site."""
@@ -198,7 +201,7 @@ class Demonstrator:
         lifted = np.array([kettle[0], kettle[1], 1.70])
         self._arm.posture = STRETCHED
         for place, near, limit in ((lifted, 0.03, 12), (KETTLE_CARRIED, 0.06, 40), (KETTLE_DOWN, 0.03, 8)):
-            yield from self._go(lambda place=place: place + off, near, fingers=CLOSED, limit=limit)
+            yield from self._go(_fixed(place + off), near, fingers=CLOSED, limit=limit)
         yield from self._leave()
 
     def _knob(self, element: str, site: str) -> Steps:
