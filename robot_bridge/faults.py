@@ -374,8 +374,8 @@ def _near(ages: np.ndarray) -> np.ndarray:
 TABLE = """# Faults, provoked
 
 `python -m robot_bridge.faults` moves a two-joint arm through the embedded server, breaks one thing after the other, and
-counts what reached the arm. Limits: 1 rad/s, 5 rad/s²; inputs may be 0.15 s old; loop and commands at {rate:g} Hz. Made on
-{cores} cores at a load of {load:.1f}.
+counts what reached the arm. Limits: 1 rad/s, 5 rad/s²; inputs may be 0.15 s old; loop and commands at {rate:g} Hz.
+Made on {cores} cores at a load of {load:.1f}.
 
 | fault | commands in all | stale | out of limits | unasked after the stop | time to stop | afterwards |
 |---|---|---|---|---|---|---|
