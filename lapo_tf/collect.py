@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import tyro
 
@@ -15,7 +16,14 @@ DESCRIPTION = """Collect a task's data set by a script and store it as a local M
   each episode, on all cores. The three tasks differ in goal and rewards only: once collected, the other two take
   seconds. An interrupted collection goes on where it was.
 - maze2d-umaze, maze2d-medium, maze2d-large: D4RL's way-point controller, re-run.
-- toy-navigation: the paper's one-step task."""
+- toy-navigation: the paper's one-step task.
+- hopper-random, walker2d-random, halfcheetah-random: uniform random actions; -medium and -expert: runs of a trained
+  policy of yours, --policy FILE.
+- walker2d-mix-forward, walker2d-mix-backward, walker2d-mix-jump: runs of three policies, --policy forward=FILE
+  --policy backward=FILE --policy jump=FILE, each in its own environment, relabelled for the named task.
+
+A policy is a tanh-Gaussian actor: Stable-Baselines3's zip of SAC or TQC, or an .npz with latent_pi.0, latent_pi.2, mu
+and log_std (.weight and .bias each). To train one: python -m lapo_tf.data.collectors.train_sac --help."""
 
 
 @dataclass
@@ -28,6 +36,8 @@ class Args:
     """Episodes, in the kitchen: 200 by default; D4RL's data hold about 600."""
     steps: int | None = None
     """Transitions, elsewhere: by default D4RL's number, 1, 2 or 4 million, in the mazes; 1,000 for toy-navigation."""
+    policy: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A trained policy to record: FILE, or GOAL=FILE for walker2d-mix; give it once for each policy."""
     seed: int = 0
     """The same seed gives the same data."""
     dataset_id: str | None = None
@@ -51,7 +61,8 @@ def main() -> None:
     if getattr(args, unfit[0]) is not None:
         raise UserError(f"{args.task} is collected by {unfit[1]}: give --{unfit[1]} instead of --{unfit[0]}")
     count = args.episodes if kitchen else args.steps
-    done = collect(args.task, count, args.seed, args.dataset_id, force=args.force)
+    policies = {goal: Path(file) for goal, _, file in (_split(policy) for policy in args.policy)}
+    done = collect(args.task, count, args.seed, args.dataset_id, policies=policies, force=args.force)
     if done.note:
         print(done.note)
     chosen = f" --dataset {done.dataset_id}" if args.dataset_id else ""
@@ -59,6 +70,12 @@ def main() -> None:
         f"{done.dataset_id}: {done.steps:,} steps in {done.episodes:,} episodes, {done.seconds:.0f} s; "
         f"train on it: python -m lapo_tf.train --task {args.task}{chosen}"
     )
+
+
+def _split(policy: str) -> tuple[str, str, str]:
+    """GOAL=FILE; FILE alone has the empty goal. A file's own name may hold a '='."""
+    goal, mark, file = policy.partition("=")
+    return (goal, mark, file) if mark and "/" not in goal else ("", "", policy)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -21,7 +23,7 @@ class Task:
     """A task of the paper.
 
     `normalized` = 100 (return - score_min) / (score_max - score_min), D4RL's reference scores. `paper` holds the
-    published scores of the paper's Table 2, by agent.
+    published scores of the paper's Tables 2 and 3, by agent.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Task:
     """Published data set, downloaded on first use."""
     collected_id: str | None = None
     """This project's own collection, made on first use."""
+    needs_policy: bool = False
+    """The collection records policies, which its maker has to give."""
     paper: dict[str, float] = field(default_factory=dict)
 
     def make_env(self, render_mode: str | None = None) -> gym.Env:
@@ -90,6 +94,9 @@ class Task:
         if self.collected_id is None:
             raise UserError(f"{missing}: give its data with --dataset")
         here = is_local(self.collected_id)
+        if not here and self.needs_policy:
+            how = f"python -m lapo_tf.collect {self.name} --policy ..."
+            raise UserError(f"{missing}: record policies of yours ({how}), or give data with --dataset")
         how = "" if here else ", made now and kept"
         print(f"data: {missing}; using this project's own collection, {self.collected_id}{how}", flush=True)
         if not here:
@@ -103,6 +110,7 @@ def collect(
     seed: int = 0,
     dataset_id: str | None = None,
     *,
+    policies: Mapping[str, Path] | None = None,
     force: bool = False,
     progress: bool = True,
 ) -> Collected:
@@ -113,6 +121,7 @@ def collect(
         count: how much: episodes in the kitchen, else steps; by default the collector's own number.
         seed: the same seed gives the same data.
         dataset_id: Minari id to store it under; by default the task's `collected_id`.
+        policies: files of trained policies, by the goal each was trained for (walker2d-mix), or one, under "".
         force: replace a data set of that id.
         progress: show progress bars.
 
@@ -121,10 +130,27 @@ def collect(
     """
     from lapo_tf.data import collectors
 
-    dataset_id = dataset_id or get_task(task).collected_id
+    known, policies = get_task(task), dict(policies or {})
+    dataset_id = dataset_id or known.collected_id
     family, _, kind = task.partition("-")
     if dataset_id is None:
         raise UserError(f"task '{task}' has no collector: give its data with --dataset")
+    if known.needs_policy and not policies:
+        raise UserError(f"{task} records trained policies: give --policy (see --help)")
+    if policies and not known.needs_policy:
+        raise UserError(f"{task} is collected without a policy: leave --policy out")
+    if kind.startswith("mix-"):
+        from lapo_tf.data.collectors.locomotion import collect_walker2d
+
+        goal = kind.removeprefix("mix-")
+        return collect_walker2d(goal, policies, count, seed, dataset_id, force=force, progress=progress)
+    if family in LOCOMOTION:
+        from lapo_tf.data.collectors.locomotion import collect_locomotion
+
+        if set(policies) - {""}:
+            raise UserError(f"{task} records one policy: give --policy FILE")
+        policy = policies.get("")
+        return collect_locomotion(task, known.env_id, policy, count, seed, dataset_id, force=force, progress=progress)
     if family == "kitchen":
         from lapo_tf.data.collectors.kitchen import collect_kitchen
 
@@ -145,9 +171,32 @@ def _kitchen(kind: str, paper: str) -> Task:
     return Task(f"kitchen-{kind}", env, 0.0, 4.0, f"D4RL/kitchen/{kind}-v2", own, paper=_paper(paper))
 
 
-def _paper(scores: str) -> dict[str, float]:
-    """Columns of the paper's Table 2, left to right."""
-    agents = ("bc", "bcq", "plas", "awac", "awac-gmm", "iql", "cql", "lapo")
+def _walker2d_mix(goal: str, low: float, high: float, paper: str) -> Task:
+    name, env = f"walker2d-mix-{goal}", f"lapo/Walker2d{goal.capitalize()}-v0"
+    return Task(name, env, low, high, collected_id=f"lapo/{name}-v0", needs_policy=True, paper=_paper(paper))
+
+
+def _locomotion(walker: str, quality: str, paper: str) -> Task:
+    """In gymnasium's newest environments, as Minari's data; D4RL's reference scores are from older ones."""
+    env_id, low, high = LOCOMOTION[walker]
+    name, random = f"{walker}-{quality}", quality == "random"
+    minari_id = None if random else f"mujoco/{walker}/{quality}-v0"
+    scores = _paper(paper, LOCOMOTION_AGENTS)
+    return Task(name, env_id, low, high, minari_id, f"lapo/{name}-v0", needs_policy=not random, paper=scores)
+
+
+LOCOMOTION: dict[str, tuple[str, float, float]] = {
+    "hopper": ("Hopper-v5", -20.272305, 3234.3),
+    "walker2d": ("Walker2d-v5", 1.629008, 4592.3),
+    "halfcheetah": ("HalfCheetah-v5", -280.178953, 12135.0),
+}
+"""Environment, and the returns of D4RL's scores 0 and 100."""
+TABLE_AGENTS = ("bc", "bcq", "plas", "awac", "awac-gmm", "iql", "cql", "lapo")
+LOCOMOTION_AGENTS = ("bc", "bcq", "plas", "awac", "iql", "cql", "lapo")
+
+
+def _paper(scores: str, agents: Sequence[str] = TABLE_AGENTS) -> dict[str, float]:
+    """Columns of the paper's Tables 2 and 3, left to right."""
     return dict(zip(agents, map(float, scores.split()), strict=True))
 
 
@@ -161,6 +210,18 @@ TASKS: dict[str, Task] = {
         _kitchen("complete", "4.50 9.08 38.08 3.83 1.08 66.67 4.67 53.17"),
         _kitchen("partial", "31.67 17.58 27.00 0.25 0.42 32.33 0.55 53.67"),
         _kitchen("mixed", "30.00 11.50 29.92 0.00 3.92 49.92 1.86 62.42"),
+        _walker2d_mix("forward", 545.4125, 4311.2516, "-5.65 0.91 22.91 71.89 78.09 28.25 102.75 74.17"),
+        _walker2d_mix("backward", 2002.7373, 4428.209, "-84.56 -1.37 -27.58 -7.95 71.33 -46.25 66.64 99.22"),
+        _walker2d_mix("jump", 718.75006, 2277.9615, "-72.92 -41.43 0.56 51.08 28.01 -46.41 37.28 43.20"),
+        _locomotion("hopper", "random", "2.23 7.80 6.68 8.01 7.89 8.33 23.46"),
+        _locomotion("walker2d", "random", "1.11 4.87 9.17 0.42 5.41 -0.23 1.28"),
+        _locomotion("halfcheetah", "random", "2.25 2.25 26.45 15.18 13.11 22.20 30.55"),
+        _locomotion("hopper", "medium", "49.23 56.44 50.96 69.55 65.75 71.59 51.63"),
+        _locomotion("walker2d", "medium", "47.11 73.72 76.47 84.02 77.89 82.10 80.75"),
+        _locomotion("halfcheetah", "medium", "37.84 47.22 44.54 48.13 47.47 49.76 45.97"),
+        _locomotion("hopper", "expert", "76.16 68.86 107.05 109.32 109.36 102.27 106.76"),
+        _locomotion("walker2d", "expert", "79.22 110.51 109.56 110.46 109.93 108.76 112.27"),
+        _locomotion("halfcheetah", "expert", "85.63 93.15 93.79 14.01 94.98 87.40 95.93"),
     )
 }
 

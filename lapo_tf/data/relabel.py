@@ -22,11 +22,21 @@ def _kitchen(elements: tuple[str, ...]) -> Relabel:
     return reward_rule({"rule": "kitchen", "elements": elements}, "kitchen")
 
 
+def _walker2d(goal: str) -> Relabel:
+    def relabel(episode: Episode) -> Episode:
+        from lapo_tf.data.collectors.locomotion import relabel_walker2d  # loads MuJoCo
+
+        return relabel_walker2d(goal)(episode)
+
+    return relabel
+
+
 RELABEL: dict[str, Relabel] = {
     "kitchen-complete": _kitchen(COMPLETE_TASKS),
     "kitchen-partial": _kitchen(COMPLETE_TASKS),
     "kitchen-mixed": _kitchen(MIXED_TASKS),
     **{f"maze2d-{maze}": reward_rule({"rule": "maze", "maze": maze}, "maze") for maze in MAZE_MAX_STEPS},
+    **{f"walker2d-mix-{goal}": _walker2d(goal) for goal in ("forward", "backward", "jump")},
 }
 """How an episode recorded in a task's environment becomes one of that task.
 

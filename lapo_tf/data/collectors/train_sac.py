@@ -1,0 +1,64 @@
+"""Train a policy for the walker with SAC: `python -m lapo_tf.data.collectors.train_sac --goal backward`.
+
+By Stable-Baselines3 (`pip install 'lapo-tf[sb3]'`), with its defaults. What it saves is what
+`python -m lapo_tf.collect walker2d-mix-... --policy backward=FILE` takes.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import gymnasium as gym
+import numpy as np
+
+import lapo_tf.envs  # noqa: F401 (registers the environments)
+from lapo_tf.cli import parse
+from lapo_tf.errors import UserError, command, require
+
+
+@dataclass
+class Args:
+    """Options of the command."""
+
+    goal: Literal["forward", "backward", "jump"]
+    """What the walker shall do."""
+    steps: int = 1_000_000
+    """Environment steps."""
+    seed: int = 0
+    """Fixes weights and noise."""
+    out: Path | None = None
+    """File to write; default: walker2d-<goal>.zip."""
+
+
+@command
+def main() -> None:
+    """The command."""
+    args = parse(Args, description=(__doc__ or ""))
+    require(args.steps >= 1, "--steps", args.steps, "1 or more")
+    try:
+        from stable_baselines3 import SAC
+        from stable_baselines3.common.monitor import Monitor
+    except ImportError:
+        raise UserError("training a policy needs Stable-Baselines3: pip install 'lapo-tf[sb3]'") from None
+    out = args.out or Path(f"walker2d-{args.goal}.zip")
+    if out.exists():
+        raise UserError(f"{out} exists: move it away, or give another --out")
+    started = time.perf_counter()
+    env = Monitor(gym.make(f"lapo/Walker2d{args.goal.capitalize()}-v0"))
+    model = SAC("MlpPolicy", env, seed=args.seed, device="auto", verbose=0)
+    try:
+        model.learn(args.steps, progress_bar=False)
+    except KeyboardInterrupt:
+        print(f"interrupted after {model.num_timesteps:,} steps; what was learned so far is saved")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    model.save(out)
+    returns = env.get_episode_rewards()[-10:]
+    mean = f"last {len(returns)} episodes: return {np.mean(returns):.0f}; " if returns else ""
+    print(f"{mean}{model.num_timesteps:,} steps in {time.perf_counter() - started:,.0f} s: {out}")
+
+
+if __name__ == "__main__":
+    main()
