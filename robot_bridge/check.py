@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from robot_bridge.bundle import Policy
+from robot_bridge.connection import add_options, connection
 from robot_bridge.errors import ArgumentParser, command, exit_with, require
 from robot_bridge.observation import Observer
 from robot_bridge.policy_node import build_chain
 from robot_bridge.robots import OUTPUT_TYPES, Robot
 from robot_bridge.run import load
-from robot_bridge.transport import Message, RosbridgeTransport, Transport
+from robot_bridge.transport import Message, Transport
 
 DESCRIPTION = """Check a policy, a robot config and a running robot against each other, before anything moves.
 
@@ -198,7 +199,7 @@ def parser() -> ArgumentParser:
     parser = ArgumentParser(prog="robot_bridge.check", description=DESCRIPTION)
     parser.add_argument("--policy", type=Path, required=True, help="folder of the bundle (python -m lapo_tf.export)")
     parser.add_argument("--robot", required=True, help="config file, or name of one that comes along, e.g. franka")
-    parser.add_argument("--url", default="ws://localhost:9090", help="of the rosbridge")
+    add_options(parser)
     parser.add_argument("--seconds", type=float, default=2.0, help="how long to listen")
     parser.add_argument("--list", action="store_true", help="only list what the policy observes and commands")
     return parser
@@ -219,7 +220,7 @@ def main() -> None:
         return
     require(args.seconds > 0, "--seconds", args.seconds, "above 0")
     policy, robot = load(args.policy, args.robot)
-    transport = RosbridgeTransport(args.url)
+    transport = connection(args)
     transport.start()
     try:
         findings = check(transport, policy, robot, args.seconds)

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from robot_bridge.bundle import Policy
+from robot_bridge.connection import add_options, connection, place
 from robot_bridge.decision_log import DecisionLog
 from robot_bridge.errors import ArgumentParser, UserError, command, require
 from robot_bridge.policy_node import Mode, PolicyNode
 from robot_bridge.robots import Robot, simulated
-from robot_bridge.transport import RosbridgeTransport
 
 DESCRIPTION = """Run a policy on a robot, guarded.
 
@@ -31,7 +31,7 @@ def parser() -> ArgumentParser:
     parser = ArgumentParser(prog="robot_bridge.run", description=DESCRIPTION)
     parser.add_argument("--policy", type=Path, required=True, help="folder of the bundle (python -m lapo_tf.export)")
     parser.add_argument("--robot", help="config file, or name of one that comes along, e.g. franka")
-    parser.add_argument("--url", default="ws://localhost:9090", help="of the rosbridge")
+    add_options(parser)
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--dry-run", action="store_true", help="decide and log, send nothing")
     how.add_argument("--shadow", action="store_true", help="send nothing, compare with what the outputs carry now")
@@ -122,7 +122,7 @@ def main() -> None:
         raise UserError("--robot is missing: expected a config, e.g. --robot franka (or --lock-step for a simulation)")
     policy, robot = load(args.policy, args.robot, args.speed)
     mode: Mode = "dry-run" if args.dry_run else "shadow" if args.shadow else "run"
-    transport = RosbridgeTransport(args.url)
+    transport = connection(args)
     log = args.log
     node = PolicyNode(
         transport,
@@ -133,8 +133,12 @@ def main() -> None:
         say=lambda line: print(line, flush=True),
     )
     node.open()
-    transport.start()
-    print(f"{policy.description.task} on {robot.name} at {args.url}, {robot.rate:g} Hz, {mode}", flush=True)
+    try:
+        transport.start()
+    except UserError:
+        node.close()  # finishes the log
+        raise
+    print(f"{policy.description.task} on {robot.name} at {place(args)}, {robot.rate:g} Hz, {mode}", flush=True)
 
     def interrupt(*_: object) -> None:
         if node._ending.is_set():

@@ -27,10 +27,11 @@ from typing import Any
 
 import numpy as np
 
+from robot_bridge.connection import add_options, connection, place
 from robot_bridge.counters import Counters
 from robot_bridge.errors import ArgumentParser, UserError, command, require
 from robot_bridge.outputs import time_message
-from robot_bridge.transport import GoalHandle, GoalStatus, Message, Respond, RosbridgeTransport, Transport
+from robot_bridge.transport import GoalHandle, GoalStatus, Message, Respond, Transport
 
 DESCRIPTION = """One of the MuJoCo tasks as a robot on a ROS graph.
 
@@ -406,7 +407,7 @@ def _seconds(value: Message) -> float:
 def parser() -> ArgumentParser:
     parser = ArgumentParser(prog="robot_bridge.sim", description=DESCRIPTION)
     parser.add_argument("--task", required=True, help="kitchen-complete, maze2d-umaze, …")
-    parser.add_argument("--url", default="ws://localhost:9090", help="of the rosbridge")
+    add_options(parser)
     parser.add_argument("--lock-step", action="store_true", help="one step for each command, and no time in between")
     parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds per second")
     parser.add_argument("--seed", type=int, default=0, help="episode i is reset with seed + i")
@@ -421,14 +422,14 @@ def main() -> None:
     """The command."""
     args = parser().parse_args()
     require(args.speed > 0, "--speed", args.speed, "above 0")
-    transport = RosbridgeTransport(args.url)
+    transport = connection(args)
     simulation = Simulation(
         transport, args.task, lock_step=args.lock_step, speed=args.speed, seed=args.seed, video=args.video
     )
     simulation.open()
     transport.start()
     print(
-        f"{args.task} at {args.url}, {'in lock-step' if args.lock_step else f'at {args.speed:g} x real time'}",
+        f"{args.task} at {place(args)}, {'in lock-step' if args.lock_step else f'at {args.speed:g} x real time'}",
         flush=True,
     )
     for number in (signal.SIGINT, signal.SIGTERM):

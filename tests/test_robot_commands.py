@@ -156,6 +156,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["robot_bridge.check", "--policy", "x", "--robot", "franka", "--sec", "1"], "unknown option '--sec'"),
         (["robot_bridge.demo", "--policy", "nowhere"], "nowhere is no policy bundle"),
         (["robot_bridge.sim", "--task", "maze2d-umaze", "--url", "ws://localhost:1"], "localhost:1"),
+        (["robot_bridge.sim", "--task", "maze2d-umaze", "--transport", "rclpy"], "rclpy"),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], message: str) -> None:
