@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import queue
 import signal
 import threading
@@ -92,6 +93,11 @@ class Simulation:
             UserError: no such task, or the environments are not installed.
         """
         try:
+            from lapo_tf.errors import UserError as LearnerError
+            from lapo_tf.video import choose_gl
+
+            if video is not None and (backend := choose_gl()):
+                os.environ["MUJOCO_GL"] = backend  # before the environments are imported
             with contextlib.redirect_stderr(io.StringIO()):  # advice on environments that nobody asked for
                 import gymnasium_robotics  # noqa: F401
             import gymnasium as gym
@@ -99,12 +105,10 @@ class Simulation:
             from lapo_tf.envs.names import names_of
             from lapo_tf.envs.slices import SlicedKitchen
             from lapo_tf.tasks import get_task
+
+            self.task = get_task(task)
         except ImportError as error:
             raise UserError(f"the simulation needs {error.name}: pip install 'lapo-tf[robot]'") from None
-        from lapo_tf.errors import UserError as LearnerError
-
-        try:
-            self.task = get_task(task)
         except LearnerError as error:
             raise UserError(str(error)) from None
         spec = gym.spec(self.task.env_id)
