@@ -19,10 +19,12 @@ DESCRIPTION = """Collect a task's data set by a script and store it as a local M
 - toy-navigation: the paper's one-step task.
 - hopper-random, walker2d-random, halfcheetah-random: uniform random actions; -medium and -expert: runs of a trained
   policy of yours, --policy FILE.
+- antmaze-umaze-diverse, antmaze-medium-diverse, antmaze-large-diverse: an ant led through the maze by way-points; its
+  walking is a goal-reaching policy of yours, --policy FILE (an .npz with fc0, fc1, last_fc and last_fc_log_std).
 - walker2d-mix-forward, walker2d-mix-backward, walker2d-mix-jump: runs of three policies, --policy forward=FILE
   --policy backward=FILE --policy jump=FILE, each in its own environment, relabelled for the named task.
 
-A policy is a tanh-Gaussian actor: Stable-Baselines3's zip of SAC or TQC, or an .npz with latent_pi.0, latent_pi.2, mu
+A walker's policy is a tanh-Gaussian actor: Stable-Baselines3's zip of SAC or TQC, or an .npz with latent_pi.0, latent_pi.2, mu
 and log_std (.weight and .bias each). To train one: python -m lapo_tf.data.collectors.train_sac --help."""
 
 

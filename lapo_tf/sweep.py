@@ -30,6 +30,7 @@ DESCRIPTION = """Train every agent on every task with every seed, several at a t
 
 Needs the extra: pip install 'lapo-tf[sweep]'. Run it again to go on where it stopped."""
 
+RAY_STARTS = 3  # attempts to start Ray
 CRASHES = 2  # times that a trial whose worker died is resumed
 
 
@@ -219,25 +220,26 @@ def fail(trial: Trial, progress: Progress, message: str) -> None:
 
 
 def start_ray(address: str) -> Any:
-    """Ray, started or joined."""
+    """Ray, started on this machine or joined at `address`."""
     try:
         import ray
     except ImportError:
         raise UserError("a sweep needs Ray: pip install 'lapo-tf[sweep]'") from None
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        ray.init(
-            address=None if address == "local" else address,
-            num_cpus=len(os.sched_getaffinity(0)) if address == "local" else None,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(
-            f"Ray at '{address}' cannot be reached ({str(error).splitlines()[0]}): give --address local"
-        ) from None
-    return ray
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address == "local":
+        options |= {"num_cpus": len(os.sched_getaffinity(0)), "include_dashboard": False}
+    else:
+        options["address"] = address
+    reason = ""
+    for _ in range(RAY_STARTS if address == "local" else 1):
+        try:
+            ray.init(**options)
+            return ray
+        except Exception as error:  # Ray's own are of many kinds; on a busy machine it gives up after 30 s
+            ray.shutdown()
+            reason = str(error).splitlines()[0]
+    raise UserError(f"Ray at '{address}' does not answer ({reason}): give --address local, or try again")
 
 
 # What people see

@@ -151,6 +151,13 @@ def collect(
             raise UserError(f"{task} records one policy: give --policy FILE")
         policy = policies.get("")
         return collect_locomotion(task, known.env_id, policy, count, seed, dataset_id, force=force, progress=progress)
+    if family == "antmaze":
+        from lapo_tf.data.collectors.antmaze import collect_antmaze
+
+        if set(policies) - {""}:
+            raise UserError(f"{task} is walked by one policy: give --policy FILE")
+        size, walker = kind.removesuffix("-diverse"), policies[""]
+        return collect_antmaze(size, walker, count, seed, dataset_id, force=force, progress=progress)
     if family == "kitchen":
         from lapo_tf.data.collectors.kitchen import collect_kitchen
 
@@ -169,6 +176,12 @@ def _kitchen(kind: str, paper: str) -> Task:
     env = f"lapo/Kitchen{kind.capitalize()}-v0"
     own = f"lapo/kitchen-{kind}-v0"
     return Task(f"kitchen-{kind}", env, 0.0, 4.0, f"D4RL/kitchen/{kind}-v2", own, paper=_paper(paper))
+
+
+def _antmaze(size: str, paper: str) -> Task:
+    name, env = f"antmaze-{size}-diverse", f"lapo/AntMaze{size.capitalize()}-v0"
+    own = f"lapo/{name}-v0"
+    return Task(name, env, 0.0, 1.0, f"D4RL/antmaze/{size}-diverse-v1", own, needs_policy=True, paper=_paper(paper))
 
 
 def _walker2d_mix(goal: str, low: float, high: float, paper: str) -> Task:
@@ -207,6 +220,9 @@ TASKS: dict[str, Task] = {
         _maze("umaze", 23.85, 161.86, "0.99 18.91 80.12 94.53 19.45 51.00 22.86 118.86"),
         _maze("medium", 13.13, 277.39, "3.34 12.79 5.19 31.40 46.53 33.26 12.25 142.75"),
         _maze("large", 6.7, 273.99, "-1.14 27.17 45.80 43.85 9.04 64.30 7.00 200.56"),
+        _antmaze("umaze", "60.00 62.00 7.00 72.00 0.00 69.33 16.71 91.33"),
+        _antmaze("medium", "0.00 11.33 8.67 0.33 0.00 73.00 1.00 85.67"),
+        _antmaze("large", "0.00 0.67 1.33 0.00 0.00 48.00 11.89 61.67"),
         _kitchen("complete", "4.50 9.08 38.08 3.83 1.08 66.67 4.67 53.17"),
         _kitchen("partial", "31.67 17.58 27.00 0.25 0.42 32.33 0.55 53.67"),
         _kitchen("mixed", "30.00 11.50 29.92 0.00 3.92 49.92 1.86 62.42"),

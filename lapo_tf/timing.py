@@ -60,10 +60,7 @@ def work(job: Job) -> None:
     def answer(**values: Any) -> None:
         print(json.dumps(values), file=answers, flush=True)
 
-    if job.mode == "d3rlpy":
-        measures = start_d3rlpy(job, answer)
-    else:
-        measures = start_loop(job, answer)
+    measures = start_d3rlpy(job, answer) if job.mode == "d3rlpy" else start_loop(job, answer)
     for line in sys.stdin:
         name, steps = line.split()
         answer(seconds=seconds(partial(measures[name], int(steps))))

@@ -177,8 +177,9 @@ def default_robot(description: Description, lock_step: bool) -> str | None:
     """The config for a task's simulation."""
     if lock_step:
         return None
-    if description.task.startswith("kitchen"):
-        return "sim-kitchen"
+    for beginning, name in (("kitchen-", "sim-kitchen"), ("maze2d-", "sim-maze")):
+        if description.task.startswith(beginning):
+            return name
     raise UserError(f"no config comes along for {description.task} in real time: give --robot, or --lock-step")
 
 

@@ -277,6 +277,22 @@ print([name for name in sys.modules if name.split(".")[0] in ("tensorflow", "ker
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("how", [["--lock-step"], ["--speed", "2"]])
+def test_the_demo_runs_a_bundle(folder: Path, policy: Policy, tmp_path: Path, how: list[str]) -> None:
+    """Three processes; in lock-step the score of the direct trial, to the last digit; none is left at the end."""
+    report = tmp_path / "report.json"
+    command = [sys.executable, "-m", "robot_bridge.demo", "--policy", str(folder / "policy"), "--episodes", "1"]
+    done = subprocess.run([*command, "--report", str(report), *how], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    values = json.loads(report.read_text())
+    assert len(values["sim"]["scores"]) == 1
+    assert values["node"]["sent"] > 100
+    if how == ["--lock-step"]:
+        assert values["sim"]["scores"] == policy.description.score["scores"]
+        assert values["sim"]["steps"] == 300
+
+
+@pytest.mark.slow
 def test_one_inference_takes_50_microseconds(tmp_path: Path, folder: Path) -> None:
     """A policy of the paper's size on a kitchen's dimensions, in time of this thread on the CPU, not of the clock."""
     from lapo_tf.agents import AgentSpec, Scaling

@@ -174,23 +174,6 @@ def test_policy_and_robot_that_do_not_fit(tmp_path: Path, monkeypatch: pytest.Mo
         run.load(tmp_path, None, 2.0)
 
 
-@pytest.mark.slow
-def test_demo_from_training_to_score(tmp_path: Path) -> None:
-    """A tiny run, exported, run in lock-step by the demo: the score of the direct trial, and no process is left."""
-    script = f"""
-from lapo_tf.run import train, load_run
-from lapo_tf.export import export
-done = train(task="maze2d-umaze", steps=2, eval_every=2, eval_episodes=1, batch_size=8, compile="eager",
-             run_dir={str(tmp_path / "run")!r}, lapo={{"hidden": [16]}})
-export(load_run(done.folder), __import__("pathlib").Path({str(tmp_path / "policy")!r}), trial_episodes=2)
-"""
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=600)
-    done = command("robot_bridge.demo", "--policy", str(tmp_path / "policy"), "--lock-step", "--episodes", "2")
-    assert done.returncode == 0, done.stderr
-    through, direct = (next(line for line in done.stdout.splitlines() if s in line) for s in ("through", "same seeds"))
-    assert through.split("(")[1] == direct.split("(")[1]
-
-
 def test_ctrl_c_decelerates_first(server: RosbridgeServer, arm: Arm, tmp_path: Path) -> None:
     code = f"""
 import sys

@@ -237,3 +237,76 @@ def test_roslib_and_the_transport_understand_each_other(roslib: Path) -> None:
     stamp = {"sec": "int32", "nanosec": "uint32"}
     assert seen["decoded"]["header"] == {"stamp": stamp, "frame_id": "string"}
     assert seen["decoded"]["pose"]["orientation"] == dict.fromkeys("xyzw", "float64")
+
+
+def test_roslibpys_own_classes() -> None:
+    """As in roslibpy's documentation, which the transport does not use."""
+    import roslibpy
+
+    types = pytest.importorskip("robot_bridge.server.types", reason="rosbags is not installed")
+    with RosbridgeServer(port=0, validator=types.validator, definitions=types.definitions) as server:
+        ros = roslibpy.Ros("127.0.0.1", server.port, transport="asyncio")
+        ros.run(5)
+        got: list[dict] = []
+        arrived = threading.Event()
+        listener = roslibpy.Topic(ros, "/chatter", "std_msgs/String")
+        listener.subscribe(lambda message: (got.append(dict(message)), arrived.set()))
+        talker = roslibpy.Topic(ros, "/chatter", "std_msgs/String")
+        talker.publish(roslibpy.Message({"data": "hello"}))
+        assert arrived.wait(3)
+        assert got == [{"data": "hello"}]
+
+        def double(request, response) -> bool:
+            response["value"] = 2 * request["value"]
+            return True
+
+        offered = roslibpy.Service(ros, "/double", "a/srv/Double")
+        offered.advertise(double)
+        other = RosbridgeTransport(server.url)
+        other.start()
+        other.advertise_service("/half", "a/srv/Half", lambda r, respond: respond({"value": r["value"] / 2}))
+        other.advertise_action("/go", "a/action/Go", go)
+        assert ask(other, "/double", {"value": 4}) == ({"value": 8}, None)
+        half = roslibpy.Service(ros, "/half", "a/srv/Half")
+        assert half.call(roslibpy.ServiceRequest({"value": 3}), timeout=3)["value"] == 1.5
+        with pytest.raises(Exception, match="does not exist"):
+            roslibpy.Service(ros, "/nobody", "a/srv/A").call(roslibpy.ServiceRequest(), timeout=3)
+
+        action = roslibpy.ActionClient(ros, "/go", "a/action/Go")
+        ends: list = []
+        feedback: list[dict] = []
+        for to in (1, -1):
+            ended = threading.Event()
+            end = lambda result, ended=ended: (ends.append(result), ended.set())  # noqa: E731
+            action.send_goal(roslibpy.Goal({"to": to}), end, lambda values: feedback.append(dict(values)), end)
+            assert ended.wait(3)
+        assert ends[0]["values"] == {"reached": 1}
+        assert [end["status"].name for end in ends] == ["SUCCEEDED", "ABORTED"]
+        assert feedback == [{"at": 0.5}] * 2
+
+        assert ros.get_topics() == ["/chatter"]
+        assert ros.get_topic_type("/chatter") == STRING
+        assert ros.get_topics_for_type(STRING) == ["/chatter"]
+        assert {"/double", "/half"} < set(ros.get_services())
+        assert ros.get_service_type("/half") == "a/srv/Half"
+        assert ros.get_services_for_type("a/srv/Half") == ["/half"]
+        assert ros.get_service_request_details("std_srvs/SetBool")["typedefs"][0]["fieldnames"] == ["data"]
+        assert ros.get_service_response_details("std_srvs/SetBool")["typedefs"][0]["fieldnames"] == [
+            "success",
+            "message",
+        ]
+        assert ros.get_message_details("std_msgs/String")["typedefs"][0]["fieldtypes"] == ["string"]
+        assert len(ros.get_nodes()) == 2
+        assert ros.get_node_details(ros.get_nodes()[1])["publishing"] == ["/chatter"]
+        parameter = roslibpy.Param(ros, "/gain")
+        parameter.set([1, {"a": 2.5}])
+        assert parameter.get() == [1, {"a": 2.5}]
+        assert ros.get_params() == ["/gain"]
+        parameter.delete()
+        assert ros.get_params() == []
+        with pytest.raises(KeyError):  # it looks for ROS 1's secs, against a ROS 2 too
+            ros.get_time()
+        other.close()
+        ros.terminate()
+    assert server.counters["refused"] == 0
+    assert server.counters["internal_errors"] == 0

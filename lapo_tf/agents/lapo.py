@@ -63,6 +63,9 @@ class LAPOConfig(AgentConfig):
     """Weight d in d min(Q1', Q2') + (1 - d) max(Q1', Q2') (authors' code; 0.7 on antmaze)."""
     clip_value: bool = True
     """Clip V's target to [r_min, r_max] / (1 - discount) of the data (authors' code; the paper does not)."""
+    value_horizon: float | None = None
+    """The bounds of that clipping are this many of the largest and smallest rewards; default: 1 / (1 - discount). 1 where
+    an episode ends with its first reward (antmaze, authors' code)."""
     mask_terminals: bool = True
     """Do not bootstrap from terminal states (authors' code); the paper's equation 2 leaves the mask out."""
     decoder: Literal["polyak", "previous"] = "polyak"
@@ -85,6 +88,7 @@ class LAPOConfig(AgentConfig):
         self.check("latent_ratio", self.latent_ratio > 0, "at least 1")
         for name in ("latent_bound", "temperature", "weight_max"):
             self.check(name, getattr(self, name) > 0, "a number above 0")
+        self.check("value_horizon", self.value_horizon is None or self.value_horizon >= 1, "at least 1")
         self.check(
             "latent_scale_min", 0 < self.latent_scale_min <= self.latent_scale_max, "0 < min <= latent_scale_max"
         )
@@ -183,7 +187,8 @@ class LAPO(Agent):
         if c.clip_value:
             # An episode may also be one step long: so the bounds hold that one reward, too. (The authors' code lacks
             # this; its tasks have rewards of 0, for which it makes no difference.)
-            low, high, horizon = self.spec.scaling.reward_min, self.spec.scaling.reward_max, 1.0 / (1.0 - c.discount)
+            low, high, horizon = self.spec.scaling.reward_min, self.spec.scaling.reward_max, c.value_horizon
+            horizon = 1.0 / (1.0 - c.discount) if horizon is None else horizon
             value = tf.clip_by_value(value, min(low, low * horizon), max(high, high * horizon))
         return value
 

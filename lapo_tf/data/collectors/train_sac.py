@@ -6,6 +6,7 @@ By Stable-Baselines3 (`pip install 'lapo-tf[sb3]'`), with its defaults. What it 
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ def main() -> None:
     """The command."""
     args = parse(Args, description=(__doc__ or ""))
     require(args.steps >= 1, "--steps", args.steps, "1 or more")
+    # For its log, Stable-Baselines3 would load TensorBoard and so TensorFlow, beside which PyTorch aborted (2.15, 2.21).
+    sys.modules["torch.utils.tensorboard"] = None  # type: ignore[assignment]
     try:
         from stable_baselines3 import SAC
         from stable_baselines3.common.monitor import Monitor
