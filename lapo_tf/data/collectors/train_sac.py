@@ -39,7 +39,7 @@ def main() -> None:
     """The command."""
     args = parse(Args, description=(__doc__ or ""))
     require(args.steps >= 1, "--steps", args.steps, "1 or more")
-    # For its log, Stable-Baselines3 would load TensorBoard and so TensorFlow, beside which PyTorch aborted (2.15, 2.21).
+    # Stable-Baselines3 would load TensorBoard and so TensorFlow, beside which PyTorch aborted (2.15, 2.21).
     sys.modules["torch.utils.tensorboard"] = None  # type: ignore[assignment]
     try:
         from stable_baselines3 import SAC
