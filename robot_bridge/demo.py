@@ -221,7 +221,7 @@ def finish(description: Description, sim: dict[str, Any], node: dict[str, Any], 
     scores = sim.get("scores", [])
     mean = f"{sum(scores) / len(scores):.1f}" if scores else "none"
     print(f"\nscore through the bridge   {mean}  ({', '.join(f'{s:.0f}' for s in scores)})")
-    if direct := dict(zip(description.score.get("seeds", []), description.score.get("scores", []), strict=True)):
+    if direct := dict(zip(description.score.get("seeds", []), description.score.get("scores", []), strict=False)):
         same = [direct[seed] for seed in sim.get("seeds", []) if seed in direct]
         if same:
             print(f"run directly, same seeds   {sum(same) / len(same):.1f}  ({', '.join(f'{s:.0f}' for s in same)})")

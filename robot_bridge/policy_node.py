@@ -239,6 +239,7 @@ class PolicyNode:
     def shut_down(self) -> None:
         """Decelerate, then let `run` return."""
         self._ending.set()
+        self._arrived.set()  # a locked node waits for it
         with self._lock:
             self._fault("operator", "shutting down")
 
