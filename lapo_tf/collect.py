@@ -25,7 +25,8 @@ DESCRIPTION = """Collect a task's data set by a script and store it as a local M
   --policy backward=FILE --policy jump=FILE, each in its own environment, relabelled for the named task.
 
 A walker's policy is a tanh-Gaussian actor: Stable-Baselines3's zip of SAC or TQC, or an .npz with latent_pi.0,
-latent_pi.2, mu and log_std (.weight and .bias each). To train one: python -m lapo_tf.data.collectors.train_sac --help."""
+latent_pi.2, mu and log_std (.weight and .bias each). To train one, see
+python -m lapo_tf.data.collectors.train_sac --help."""
 
 
 @dataclass

@@ -64,8 +64,8 @@ class LAPOConfig(AgentConfig):
     clip_value: bool = True
     """Clip V's target to [r_min, r_max] / (1 - discount) of the data (authors' code; the paper does not)."""
     value_horizon: float | None = None
-    """The bounds of that clipping are this many of the largest and smallest rewards; default: 1 / (1 - discount). It is 1
-    where an episode ends with its first reward (antmaze, authors' code)."""
+    """The bounds of that clipping are this many of the largest and smallest rewards; default: 1 / (1 - discount).
+    It is 1 where an episode ends with its first reward (antmaze, authors' code)."""
     mask_terminals: bool = True
     """Do not bootstrap from terminal states (authors' code); the paper's equation 2 leaves the mask out."""
     decoder: Literal["polyak", "previous"] = "polyak"
