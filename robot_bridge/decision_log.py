@@ -33,7 +33,7 @@ LAYOUT = """# python -m lapo_tf.data import bag {bag} --layout {layout} --id own
 rate: {rate:g}
 time: header
 observation:
-  policy: {{topic: /policy/observation, field: position, joints: [{observations}], resample: hold}}
+  policy: {{topic: /policy/observation, field: position, joints: [{observations}], resample: linear}}
 action:
   policy: {{topic: /policy/action, field: position, joints: [{actions}], low: {low}, high: {high},
            shift: {shift}}}
