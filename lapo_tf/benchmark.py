@@ -41,6 +41,7 @@ from typing import Any, Literal
 
 from tqdm.auto import tqdm
 
+from lapo_tf import runtime
 from lapo_tf.cli import parse
 from lapo_tf.config import Precision
 from lapo_tf.errors import UserError, command, unknown
@@ -128,8 +129,6 @@ class Worker:
 
 def check(options: BenchmarkCommand, cores: int) -> BenchmarkCommand:
     """The options with `threads` and all agents filled in, or a `UserError`."""
-    from lapo_tf.agents import AGENTS
-
     for name in ("obs_dim", "act_dim", "batch_size", "transitions", "steps", "repeats"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)} is too small: expected at least 1")
@@ -139,6 +138,9 @@ def check(options: BenchmarkCommand, cores: int) -> BenchmarkCommand:
     for threads in options.threads:
         if not 1 <= threads <= cores:
             raise UserError(f"--threads {threads}: expected 1 to {cores}, the cores that this process may use")
+    runtime.quiet()
+    from lapo_tf.agents import AGENTS  # here, so that other mistakes are told at once
+
     agents = tuple(AGENTS) if options.agents == ("all",) else options.agents
     for agent in agents:
         if agent not in AGENTS:
@@ -167,8 +169,6 @@ def plan(options: BenchmarkCommand, device: Literal["cpu", "gpu"], cores: int) -
 
 def find_gpus() -> list[str]:
     """Names of the GPUs that TensorFlow sees."""
-    from lapo_tf import runtime
-
     runtime.quiet()
     import tensorflow as tf
 

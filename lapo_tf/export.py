@@ -218,7 +218,7 @@ def export(
     from robot_bridge.bundle import DESCRIPTION as JSON
     from robot_bridge.bundle import MODEL, NOVELTY, NoveltyScore, Policy
 
-    agent, data = run.agent, run.task.load_dataset(dataset or run.config.dataset, progress=progress)
+    agent, data = run.agent, run.task.load_dataset(dataset or run.config.dataset or run.data()["id"], progress=progress)
     observations = data.observations[data.index]
     varies = np.flatnonzero(np.ptp(observations, axis=0) > 1e-6 * np.maximum(1.0, np.abs(observations).max(axis=0)))
     if not len(varies):  # the toy task: its one observation never changes
