@@ -143,9 +143,10 @@ def wait_for(condition, process: subprocess.Popen, seconds: float = 240.0) -> No
         time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_killed_workers_and_drivers(tmp_path, environment):
     """A killed worker's trial is resumed; after the driver is killed, too, a second one does only what is left."""
-    options = ("--agents", "bc", "--seeds", "0-2", "--steps", "40000", "--eval-every", "2000")
+    options = ("--agents", "bc", "--seeds", "0-2", "--steps", "8000", "--eval-every", "500")
     folders = [RunFolder(tmp_path / TOY / "bc" / f"seed{seed}") for seed in range(3)]
 
     def last(folder: RunFolder) -> int:
@@ -154,11 +155,11 @@ def test_killed_workers_and_drivers(tmp_path, environment):
 
     first = start(tmp_path, environment, *options)
     try:
-        wait_for(lambda: any(last(f) >= 2000 for f in folders), first)
+        wait_for(lambda: any(last(f) >= 500 for f in folders), first)
         before = [last(f) for f in folders]
         os.kill(workers()[0], signal.SIGKILL)
-        wait_for(lambda: any(last(f) >= 40000 for f in folders), first)
-        assert max(before) < 40000
+        wait_for(lambda: any(last(f) >= 8000 for f in folders), first)
+        assert max(before) < 8000
     finally:
         first.kill()  # no chance to tidy up
         first.communicate()
@@ -166,7 +167,7 @@ def test_killed_workers_and_drivers(tmp_path, environment):
     while workers() and time.monotonic() < end:
         time.sleep(0.2)
     assert not workers()  # nobody trains on in the background
-    finished = [f for f in folders if last(f) >= 40000]
+    finished = [f for f in folders if last(f) >= 8000]
     stamps = {f.path: (f.path / "metrics.csv").stat().st_mtime_ns for f in finished}
 
     second = start(tmp_path, environment, *options)
@@ -174,12 +175,13 @@ def test_killed_workers_and_drivers(tmp_path, environment):
     assert second.returncode == 0, err
     assert out.strip().endswith("3 done, 0 running, 0 waiting, 0 failed of 3 trials; left: 0 s")
     for folder in folders:
-        assert [row["step"] for row in folder.metrics()] == list(range(2000, 40001, 2000))
+        assert [row["step"] for row in folder.metrics()] == list(range(500, 8001, 500))
     assert {f.path: (f.path / "metrics.csv").stat().st_mtime_ns for f in finished} == stamps
     logs = [(f.path / "train.log").read_text() for f in folders]
     assert any("resuming" in log for log in logs)
 
 
+@pytest.mark.slow
 def test_a_failed_trial(tmp_path, environment):
     """The others finish; it is reported with its reason, left alone, and tried again on request."""
     options = ("--agents", "bc,iql:policy-learning-rate=1.0e+30", "--seeds", "0", "--steps", "20", "--eval-every", "10")

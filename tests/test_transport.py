@@ -672,6 +672,7 @@ def test_goals_that_nobody_answers(site: Site) -> None:
     assert "did not confirm the cancel" in answer.wait()[2]
 
     offer.close()
+    site.settle()
     _, answer = goal(client)
     assert answer.wait() == (None, GoalStatus.UNKNOWN, "Action /go does not exist")
     site.server.faults.silent_goals = True
