@@ -29,6 +29,7 @@ LOGGER = logging.getLogger(__name__)
 LOCAL_ORIGIN = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MAX_CLIENTS = 100
+CLOSE_TIMEOUT = 1.0  # s that clients may take to close
 SEND_BUFFER = 64 * 1024  # bytes, of the system, per client
 TICK = 0.1  # s between looks at the clock and the clients
 
@@ -211,7 +212,7 @@ class RosbridgeServer:
                     max_size=self._max_size,
                     ping_interval=5,
                     ping_timeout=20,
-                    close_timeout=1,
+                    close_timeout=CLOSE_TIMEOUT,
                     open_timeout=5,
                     logger=_quiet_logger(),
                 )
@@ -228,11 +229,12 @@ class RosbridgeServer:
         watch = asyncio.create_task(self._watch())
         await self._end.wait()
         watch.cancel()
-        if not self._polite:
-            for connection in list(server.connections):
-                connection.transport.abort()
         server.close()
-        await server.wait_closed()
+        closed = asyncio.ensure_future(server.wait_closed())
+        if self._polite:
+            await asyncio.wait((closed,), timeout=CLOSE_TIMEOUT)
+        self._drop_all("stop")
+        await closed
 
     async def _watch(self) -> None:
         while True:
