@@ -281,5 +281,4 @@ class LAPO(Agent):
 
     def model_action(self, observations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Decoded from z ~ N(0, I): the generative model alone."""
-        z = stateless_normal((observations.shape[0], self.latent_dim), seed)
-        return self.target_decoder(tf.concat([observations, z], -1))
+        return pieces.decode_prior(self.target_decoder, observations, self.latent_dim, seed)

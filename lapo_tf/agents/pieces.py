@@ -11,6 +11,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from lapo_tf.agents.base import Batch, Metrics
+from lapo_tf.distributions import stateless_normal
 
 tfd = tfp.distributions
 
@@ -70,9 +71,20 @@ def elbo(
     return reconstruction, tfd.kl_divergence(posterior, prior)
 
 
-def clipped_elbo(agent: Any, batch: Batch, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """`elbo` of BCQ and PLAS, whose code clips the posterior's log standard deviation to [-4, 15]."""
-    return elbo(agent.encoder, agent.decoder, batch, noise, log_variance=(-8.0, 30.0))
+def update_vae(agent: Any, batch: Batch, noise: tf.Tensor) -> Metrics:
+    """A step of the VAE in BCQ's and PLAS' code: means over dimensions, log standard deviation in [-4, 15]."""
+    with tf.GradientTape() as tape:
+        parts = elbo(agent.encoder, agent.decoder, batch, noise, log_variance=(-8.0, 30.0))
+        reconstruction, kl = (tf.reduce_mean(part) for part in parts)
+        loss = reconstruction / agent.spec.act_dim + agent.config.kl_weight * kl / agent.latent_dim
+    agent.vae_optimizer.apply(tape.gradient(loss, agent.vae_variables), agent.vae_variables)
+    return {"vae/loss": loss, "vae/reconstruction": reconstruction, "vae/kl": kl}
+
+
+def decode_prior(decoder: keras.Model, observations: tf.Tensor, latent_dim: int, seed: tf.Tensor) -> tf.Tensor:
+    """Actions [B, act] of a generative model alone: decoded from z ~ N(0, I)."""
+    z = stateless_normal((observations.shape[0], latent_dim), seed)
+    return decoder(tf.concat([observations, z], -1))
 
 
 def pair_all(observations: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:

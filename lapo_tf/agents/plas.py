@@ -103,11 +103,7 @@ class PLAS(Agent):
 
     def update_vae(self, batch: Batch, noise: tf.Tensor) -> Metrics:
         """The evidence lower bound of the data's actions (algorithm 1), with the authors' means over dimensions."""
-        with tf.GradientTape() as tape:
-            reconstruction, kl = (tf.reduce_mean(x) for x in pieces.clipped_elbo(self, batch, noise))
-            loss = reconstruction / self.spec.act_dim + self.config.kl_weight * kl / self.latent_dim
-        self.vae_optimizer.apply(tape.gradient(loss, self.vae_variables), self.vae_variables)
-        return {"vae/loss": loss, "vae/reconstruction": reconstruction, "vae/kl": kl}
+        return pieces.update_vae(self, batch, noise)
 
     def update_critics(self, batch: Batch) -> Metrics:
         """TD learning with the target policy's action; both critics mixed as in BCQ (algorithm 1)."""
@@ -148,5 +144,4 @@ class PLAS(Agent):
 
     def model_action(self, observations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Decoded from z ~ N(0, I)."""
-        z = stateless_normal((observations.shape[0], self.latent_dim), seed)
-        return self.decoder(tf.concat([observations, z], -1))
+        return pieces.decode_prior(self.decoder, observations, self.latent_dim, seed)
