@@ -21,6 +21,7 @@ import yaml
 
 from lapo_tf import runtime, train
 from lapo_tf.agents import AGENTS
+from lapo_tf.agents import AgentConfig
 from lapo_tf.agents.lapo import LAPOConfig
 from lapo_tf.config import TrainConfig, build_config, config_dir, task_config
 from lapo_tf.errors import UserError
@@ -329,7 +330,7 @@ def test_help_explains_every_option(command, monkeypatch):
     words = " ".join(out.replace("│", " ").split())
     texts = {f"--{k.replace('_', '-')}": v for k, v in docstrings(TrainConfig).items() if k != "agent_config"}
     texts |= {f"--{k}": v for k, v in docstrings(train.TrainCommand).items()}
-    own = docstrings(LAPOConfig)
+    own = docstrings(AgentConfig) | docstrings(LAPOConfig)
     assert set(own) == {f.name for f in dataclasses.fields(LAPOConfig)}
     texts |= {f"--lapo.{k.replace('_', '-')}": v for k, v in own.items()}
     flags = "task agent dataset steps seed batch-size eval-every eval-episodes run-dir config resume compile precision"

@@ -183,10 +183,10 @@ class Trainer:
 
     def _run(self) -> Result:
         config, folder = self.config, self.folder
-        previous = signal.signal(signal.SIGINT, self._on_interrupt) if _in_main_thread() else None
-        self.callbacks.on_train_begin()
         bar = tqdm(total=config.steps, initial=self.step, unit="step", dynamic_ncols=True, desc=config.task)
+        previous = signal.signal(signal.SIGINT, self._on_interrupt) if _in_main_thread() else None
         try:
+            self.callbacks.on_train_begin()
             if self._evaluation_is_due():  # interrupted in the midst of it
                 self._evaluate(bar)
             while self.step < config.steps and not self.agent.stop_training:
@@ -198,11 +198,11 @@ class Trainer:
                 f"saved at step {self.step:,}; continue with: python -m lapo_tf.train --resume {folder.path}"
             ) from None
         finally:
-            bar.close()
-            self.callbacks.on_train_end()
-            self.evaluator.close()
-            if previous is not None:
+            if previous is not None:  # first, as what follows may fail on a full disk
                 signal.signal(signal.SIGINT, previous)
+            bar.close()
+            self.evaluator.close()
+            self.callbacks.on_train_end()
         last = self.logger.rows[-1]
         score, std = last["eval/normalized_score"], last["eval/normalized_score_std"]
         return Result(folder.path, self.step, float(self.seconds), score, std)
