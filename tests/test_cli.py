@@ -20,8 +20,7 @@ import pytest
 import yaml
 
 from lapo_tf import runtime, train
-from lapo_tf.agents import AGENTS
-from lapo_tf.agents import AgentConfig
+from lapo_tf.agents import AGENTS, AgentConfig
 from lapo_tf.agents.lapo import LAPOConfig
 from lapo_tf.config import TrainConfig, build_config, config_dir, task_config
 from lapo_tf.errors import UserError
