@@ -1,7 +1,29 @@
-"""lapo_tf: LAPO, offline reinforcement learning from mixed data, in TensorFlow and Keras 3."""
+"""lapo_tf: LAPO, offline reinforcement learning from mixed data, in TensorFlow and Keras 3.
+
+from lapo_tf import evaluate, load_run, load_task, train
+"""
 
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 # Both must be set before TensorFlow and Keras are imported for the first time.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+if TYPE_CHECKING:
+    from lapo_tf.evaluation import evaluate
+    from lapo_tf.run import load_run, train
+    from lapo_tf.tasks import load_task
+
+__all__ = ["evaluate", "load_run", "load_task", "train"]
+
+_HOMES = {"evaluate": "evaluation", "load_run": "run", "load_task": "tasks", "train": "run"}
+
+
+def __getattr__(name: str) -> Any:
+    """The names above, on demand: importing TensorFlow takes seconds, which `--help` need not wait for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lapo_tf' has no attribute '{name}'")
+    globals()[name] = getattr(import_module(f"lapo_tf.{_HOMES[name]}"), name)
+    return globals()[name]

@@ -223,14 +223,14 @@ def _curve(run: Any, metric: str) -> dict[int, float]:
 
 def _paper_line(ax: Axes, run: Any, color: str) -> None:
     """The published score, if the run is known to be of a task and an agent that have one; drawn once."""
-    from lapo_tf.tasks import get_task
+    from lapo_tf.tasks import load_task
     from lapo_tf.training.run_folder import RunFolder
 
     if isinstance(run, str | Path):
         run = RunFolder.open(Path(run))
     config = getattr(run, "config", None)
     config = config() if callable(config) else config
-    score = get_task(config.task).paper.get(config.agent) if config else None
+    score = load_task(config.task).paper.get(config.agent) if config else None
     if config is None or score is None:
         return
     mark = f"paper {config.task} {config.agent}"

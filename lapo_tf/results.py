@@ -10,7 +10,7 @@ import numpy as np
 
 from lapo_tf.config import TrainConfig
 from lapo_tf.errors import UserError
-from lapo_tf.tasks import Task, get_task
+from lapo_tf.tasks import Task, load_task
 from lapo_tf.training.run_folder import RunFolder
 from lapo_tf.trials import differences
 
@@ -64,7 +64,7 @@ class Group:
     @property
     def task(self) -> Task:
         """Their task."""
-        return get_task(self.runs[0].config.task)
+        return load_task(self.runs[0].config.task)
 
     @property
     def label(self) -> str:

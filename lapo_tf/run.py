@@ -21,7 +21,7 @@ from lapo_tf import runtime
 from lapo_tf.agents import Agent
 from lapo_tf.config import TrainConfig, build_config, task_config
 from lapo_tf.errors import UserError
-from lapo_tf.tasks import Task, get_task
+from lapo_tf.tasks import Task, load_task
 from lapo_tf.training.rollout import Episodes, Evaluator
 from lapo_tf.training.run_folder import Checkpoints, RunFolder
 from lapo_tf.training.trainer import Result, Trainer, build_agent
@@ -159,7 +159,7 @@ def load_run(folder: Path | str, checkpoint: str | int | None = None) -> Run:
     # The training's state is Checkpoint(loop=TrainingLoop, seconds=…); only the loop's agent is wanted.
     state = tf.train.Checkpoint(loop=tf.train.Checkpoint(agent=agent))
     step, note = Checkpoints(run_folder.path / "checkpoints").restore(state, step)
-    return Run(run_folder, config, get_task(config.task), agent, step, note)
+    return Run(run_folder, config, load_task(config.task), agent, step, note)
 
 
 def load_agent(folder: Path | str, checkpoint: str | int | None = None) -> Agent:

@@ -130,7 +130,7 @@ def collect(
     """
     from lapo_tf.data import collectors
 
-    known, policies = get_task(task), dict(policies or {})
+    known, policies = load_task(task), dict(policies or {})
     dataset_id = dataset_id or known.collected_id
     family, _, kind = task.partition("-")
     if dataset_id is None:
@@ -242,7 +242,7 @@ TASKS: dict[str, Task] = {
 }
 
 
-def get_task(name: str) -> Task:
+def load_task(name: str) -> Task:
     """The task of that name.
 
     Raises:

@@ -39,7 +39,7 @@ def parse_config(argv: list[str] | None = None) -> tuple[TrainConfig, bool]:
     """The run's config from the command line, and whether to resume it."""
     from lapo_tf.agents import AGENTS
     from lapo_tf.cli import parse
-    from lapo_tf.tasks import TASKS, get_task
+    from lapo_tf.tasks import TASKS, load_task
     from lapo_tf.training.run_folder import RunFolder
 
     # First what decides the defaults of everything else.
@@ -63,7 +63,7 @@ def parse_config(argv: list[str] | None = None) -> tuple[TrainConfig, bool]:
         if agent not in AGENTS:
             raise unknown("agent", agent, AGENTS)
         if task:
-            get_task(task)
+            load_task(task)
         base = build_config({"task": task, "agent": agent} | task_config(task, agent))
         base = build_config(file, base)
     section: Any = Annotated[AGENTS[base.agent].Config, tyro.conf.arg(name=base.agent)]

@@ -74,13 +74,13 @@ def grid(
     Raises:
         UserError: an unknown task, agent or option, or a value that cannot work.
     """
-    from lapo_tf.tasks import get_task
+    from lapo_tf.tasks import load_task
 
     file = file or {}
     trials = []
     for seed in parse_seeds(seeds):
         for task in filter(None, tasks.split(",")):
-            get_task(task)
+            load_task(task)
             for text in filter(None, agents.split(",")):
                 agent, own, label = parse_agent(text)
                 base = build_config({"task": task, "agent": agent} | task_config(task, agent))

@@ -153,13 +153,13 @@ def _run_child(job: Path, steps: int, progress: bool) -> None:
 
 def film_job(path: str) -> None:
     """The child process: replay the episodes in a job file, draw them and write the film."""
-    from lapo_tf.tasks import get_task
+    from lapo_tf.tasks import load_task
 
     try:
         with np.load(path) as file:
             values = dict(file)
         job = json.loads(str(values["job"]))
-        env = get_task(job["task"]).make_env(render_mode="rgb_array")
+        env = load_task(job["task"]).make_env(render_mode="rgb_array")
         _film(env, values, job["out"])
         env.close()
     except Exception as error:

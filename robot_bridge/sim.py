@@ -104,9 +104,9 @@ class Simulation:
 
             from lapo_tf.envs.names import names_of
             from lapo_tf.envs.slices import SlicedKitchen
-            from lapo_tf.tasks import get_task
+            from lapo_tf.tasks import load_task
 
-            self.task = get_task(task)
+            self.task = load_task(task)
         except ImportError as error:
             raise UserError(f"the simulation needs {error.name}: pip install 'lapo-tf[robot]'") from None
         except LearnerError as error:

@@ -15,7 +15,7 @@ from lapo_tf.data.collectors.antmaze import GoalPolicy, collect_antmaze, next_ce
 from lapo_tf.data.readers import load_dataset
 from lapo_tf.envs.antmaze import MAPS, AntMazeEnv, build_model, cell_of, cell_origin, goal_of, parse_map, reached
 from lapo_tf.errors import UserError
-from lapo_tf.tasks import get_task
+from lapo_tf.tasks import load_task
 
 POLICY = Path(__file__).parents[2] / "shared" / "data" / "ant_goal_policy.npz"
 needs_policy = pytest.mark.skipif(not POLICY.is_file(), reason="needs ../shared/data/ant_goal_policy.npz")
@@ -150,5 +150,5 @@ def test_policies_that_are_none(tmp_path):
 
 
 def test_the_task():
-    task = get_task("antmaze-medium-diverse")
+    task = load_task("antmaze-medium-diverse")
     assert (task.paper["lapo"], task.normalized(0.5)) == (85.67, 50.0)

@@ -13,7 +13,7 @@ from lapo_tf.data.store import write_dataset
 from lapo_tf.envs import MIXED_TASKS
 from lapo_tf.envs.kitchen import task_goal
 from lapo_tf.errors import UserError
-from lapo_tf.tasks import get_task
+from lapo_tf.tasks import load_task
 
 OFFICIAL, OWN = "D4RL/kitchen/mixed-v2", "lapo/kitchen-mixed-v0"
 
@@ -35,7 +35,7 @@ def collections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def collect(task: str, **_: object) -> Collected:
         made.append(task)
-        write(str(get_task(task).collected_id))
+        write(str(load_task(task).collected_id))
         return Collected("", 0, 0, 0.0)
 
     monkeypatch.setattr(readers, "_check_connection", no_network)
@@ -45,7 +45,7 @@ def collections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_own_collection_without_a_network(collections: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     for first in (True, False):
-        data = get_task("kitchen-mixed").load_dataset()
+        data = load_task("kitchen-mixed").load_dataset()
         assert (data.summary.id, data.summary.provenance) == (OWN, "collected")
         assert "(collected" in str(data.summary)
         (line,) = capsys.readouterr().out.splitlines()
@@ -64,18 +64,18 @@ def test_official_data_come_first(
     monkeypatch.setattr(readers, "_check_connection", lambda: None)
     monkeypatch.setattr(readers.minari, "download_dataset", write)
     for _ in range(2):  # downloaded, then here
-        data = get_task("kitchen-mixed").load_dataset()
+        data = load_task("kitchen-mixed").load_dataset()
         assert (data.summary.id, data.summary.provenance) == (OFFICIAL, "official")
-    assert get_task("kitchen-mixed").load_dataset(OWN).summary.id == OWN
+    assert load_task("kitchen-mixed").load_dataset(OWN).summary.id == OWN
     assert collections == []
     assert capsys.readouterr().out == ""
 
 
 def test_only_official_data(collections: list[str]) -> None:
     with pytest.raises(UserError, match="download failed"):
-        get_task("kitchen-mixed").load_dataset(data="official")
+        load_task("kitchen-mixed").load_dataset(data="official")
     with pytest.raises(UserError, match="has no published data set: leave --data official out"):
-        get_task("maze2d-umaze").load_dataset(data="official")
+        load_task("maze2d-umaze").load_dataset(data="official")
     assert collections == []
 
 
@@ -86,10 +86,10 @@ def test_a_damaged_or_unknown_data_set_is_not_replaced(collections: list[str], m
     monkeypatch.setattr(readers, "_check_connection", lambda: None)
     monkeypatch.setattr(readers.minari, "download_dataset", absent)
     with pytest.raises(UserError, match="unknown data set"):
-        get_task("kitchen-mixed").load_dataset()
+        load_task("kitchen-mixed").load_dataset()
     (readers.get_dataset_path(OFFICIAL) / "data").mkdir(parents=True)
     with pytest.raises(UserError, match="cannot be read"):
-        get_task("kitchen-mixed").load_dataset()
+        load_task("kitchen-mixed").load_dataset()
     assert collections == []
 
 
@@ -98,7 +98,7 @@ def test_a_resumed_run_keeps_its_data_set(used: str, again: str | None) -> None:
     from lapo_tf.training.trainer import Trainer
 
     folder = SimpleNamespace(read=lambda: {"data": {"id": used}})
-    run = SimpleNamespace(resume=True, folder=folder, task=get_task("kitchen-mixed"))
+    run = SimpleNamespace(resume=True, folder=folder, task=load_task("kitchen-mixed"))
     assert Trainer._used_before(run) == again  # type: ignore[arg-type]
     run.resume = False
     assert Trainer._used_before(run) is None  # type: ignore[arg-type]

@@ -13,14 +13,16 @@ import keras
 import numpy as np
 import pytest
 
-from lapo_tf import evaluate, video
+from lapo_tf import video
 from lapo_tf.agents import AGENTS
 from lapo_tf.config import TrainConfig
 from lapo_tf.data import Episode
 from lapo_tf.data.dataset import Source, from_episodes
 from lapo_tf.errors import UserError
+from lapo_tf.evaluate import main as command
+from lapo_tf.evaluation import Evaluation, bootstrap_interval, summarize
 from lapo_tf.run import Rollout, load_agent, load_run
-from lapo_tf.tasks import get_task
+from lapo_tf.tasks import load_task
 from lapo_tf.training.trainer import Trainer
 
 PROBE = np.random.default_rng(0).uniform(0, 3, (40, 4)).astype(np.float32)  # observations of the maze
@@ -58,7 +60,7 @@ def train_tiny(task: str, folder: Path, episodes: list[Episode], steps: int = 6)
 @pytest.fixture(scope="module")
 def maze(tmp_path_factory) -> tuple[Path, Actions]:
     rng = np.random.default_rng(1)
-    env = get_task("maze2d-umaze").make_env()
+    env = load_task("maze2d-umaze").make_env()
     episodes = []
     for seed in range(3):
         observations, actions, rewards = [env.reset(seed=seed)[0]], [], []
@@ -86,7 +88,7 @@ def copy(maze: tuple[Path, Actions], tmp_path: Path) -> Path:
 def call(monkeypatch, capsys, *arguments: object) -> list[str]:
     """The lines that the command prints."""
     monkeypatch.setattr(sys, "argv", ["evaluate", *map(str, arguments)])
-    evaluate.main()
+    command()
     return capsys.readouterr().out.splitlines()
 
 
@@ -166,26 +168,26 @@ def test_the_number_of_simulators_changes_nothing(run):
 
 def test_the_interval_is_that_of_the_mean():
     values = np.random.default_rng(0).normal(3.0, 2.0, 400)
-    low, high = evaluate.bootstrap_interval(values)
+    low, high = bootstrap_interval(values)
     expected = values.mean() + np.array([-1.96, 1.96]) * values.std() / 20
     np.testing.assert_allclose([low, high], expected, atol=0.02)
-    assert evaluate.bootstrap_interval(values) == (low, high)
-    assert evaluate.bootstrap_interval(np.array([7.0])) == (7.0, 7.0)
+    assert bootstrap_interval(values) == (low, high)
+    assert bootstrap_interval(np.array([7.0])) == (7.0, 7.0)
 
 
 def test_kitchen_numbers_count_elements(run):
     done = [["microwave", "kettle"], ["microwave"], [], ["microwave", "kettle"]]
     returns = np.array([2.0, 1.0, 0.0, 2.0])
-    kitchen = replace(run, task=get_task("kitchen-complete"))
+    kitchen = replace(run, task=load_task("kitchen-complete"))
     infos = [{"episode_task_completions": names} for names in done]
     rollout = Rollout(returns, np.full(4, 280), infos, scores=25 * returns, seeds=np.arange(4))
-    numbers = evaluate.summarize(kitchen, rollout)
+    numbers = summarize(kitchen, rollout)
     assert [numbers[f"elements/{k}_done"] for k in range(5)] == [0.25, 0.25, 0.5, 0.0, 0.0]
     assert numbers["success/microwave"] == 0.75
     assert numbers["success/kettle"] == 0.5
     assert numbers["success/slide cabinet"] == 0.0
     assert numbers["eval/normalized_score"] == 31.25
-    text = evaluate.describe(kitchen, rollout, numbers)
+    text = str(Evaluation(kitchen, rollout, numbers))
     assert "4 in 0 %, 3 in 0 %, 2 in 50 %, 1 in 25 %, 0 in 25 % of the episodes" in text
     assert "microwave 75 %, kettle 50 %, light switch 0 %, slide cabinet 0 %" in text
 
@@ -257,7 +259,7 @@ def test_errors_are_one_line(maze, tmp_path, monkeypatch, capsys):
 
 
 def test_what_cannot_be_filmed(run, monkeypatch):
-    toy = replace(run, task=get_task("toy-navigation"))
+    toy = replace(run, task=load_task("toy-navigation"))
     with pytest.raises(UserError, match="no picture"):
         video.check_video(toy)
     monkeypatch.setattr(video, "_works", lambda backend: False)
@@ -288,7 +290,7 @@ def test_the_first_backend_that_works_is_taken(monkeypatch):
 
 def test_control_rates():
     for task, seconds in (("maze2d-umaze", 0.01), ("kitchen-complete", 0.08)):
-        env = get_task(task).make_env()
+        env = load_task(task).make_env()
         assert video.control_seconds(env) == pytest.approx(seconds)
         env.close()
 
@@ -343,7 +345,7 @@ def test_a_film_of_other_episodes_is_refused(run, tmp_path, gl):
 def test_the_drawing_process_never_loads_tensorflow():
     import subprocess
 
-    code = "import sys, lapo_tf.video, lapo_tf.tasks; env = lapo_tf.tasks.get_task('maze2d-umaze').make_env(); "
+    code = "import sys, lapo_tf.video, lapo_tf.tasks; env = lapo_tf.tasks.load_task('maze2d-umaze').make_env(); "
     code += "print(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -17,7 +17,7 @@ pytest.importorskip("roslibpy", reason="the robot extra is not installed")
 
 from robot_fakes import for_task
 
-from lapo_tf.tasks import get_task
+from lapo_tf.tasks import load_task
 from robot_bridge.errors import UserError
 from robot_bridge.policy_node import PolicyNode
 from robot_bridge.robots import simulated
@@ -48,7 +48,7 @@ class Direct:
 
 def directly(task: str, policy: Any, seed: int, steps: int) -> tuple[np.ndarray, list[float]]:
     """Observations and rewards of an episode in plain gymnasium."""
-    env = get_task(task).make_env()
+    env = load_task(task).make_env()
     observation, _ = env.reset(seed=seed)
     observations, rewards = [observation], []
     for _ in range(steps):
@@ -106,7 +106,7 @@ def test_lock_step_is_the_environment_to_the_last_bit(server: RosbridgeServer, t
 def test_slices_make_up_the_control_step() -> None:
     from lapo_tf.envs.slices import SLICES, SlicedKitchen
 
-    whole, sliced = get_task("kitchen-complete").make_env().unwrapped, SlicedKitchen(noise="none")
+    whole, sliced = load_task("kitchen-complete").make_env().unwrapped, SlicedKitchen(noise="none")
     whole.noise_amplitude = np.zeros(30)
     whole.reset(seed=0)
     sliced.reset(seed=0)

@@ -13,7 +13,7 @@ from lapo_tf.data.collectors.actor import LAYERS, Actor, load_actor
 from lapo_tf.data.relabel import relabel_dataset
 from lapo_tf.envs.walker2d import GOALS, Walker2dGoalEnv, fallen
 from lapo_tf.errors import UserError
-from lapo_tf.tasks import TASKS, collect, get_task
+from lapo_tf.tasks import TASKS, collect, load_task
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -114,7 +114,7 @@ def test_random_actions() -> None:
     actions = np.concatenate([episode.actions for episode in dataset])
     assert np.abs(actions).max() <= 1
     assert actions.std() == pytest.approx(1 / np.sqrt(3), rel=0.1)  # uniform
-    assert get_task("hopper-random").load_dataset(progress=False).summary.transitions == 200
+    assert load_task("hopper-random").load_dataset(progress=False).summary.transitions == 200
 
 
 def test_actor_is_a_tanh_gaussian() -> None:
@@ -163,19 +163,19 @@ def test_errors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"latent_pi.0.*expected an \.npz"):
         load_actor(tmp_path / "other.npz", 17, 6)
     with pytest.raises(UserError, match="record policies of yours"):
-        get_task("walker2d-mix-jump").load_dataset()
+        load_task("walker2d-mix-jump").load_dataset()
 
 
 def test_tasks() -> None:
     walkers = [name for name in TASKS if name.split("-")[0] in ("walker2d", "hopper", "halfcheetah")]
     assert len(walkers) == 12
-    task = get_task("walker2d-mix-backward")
+    task = load_task("walker2d-mix-backward")
     assert task.normalized(2002.7373) == pytest.approx(0)
     assert task.normalized(4428.209) == pytest.approx(100)
-    assert get_task("hopper-expert").paper["lapo"] == 106.76
-    assert "awac-gmm" not in get_task("hopper-expert").paper
+    assert load_task("hopper-expert").paper["lapo"] == 106.76
+    assert "awac-gmm" not in load_task("hopper-expert").paper
     for name in walkers:
-        env = get_task(name).make_env()
+        env = load_task(name).make_env()
         env.reset(seed=0)
         env.close()
 

@@ -47,10 +47,10 @@ def import_d4rl(
     env_id: str | None = None
     action_space: Box | None = None
     if task is not None:
-        from lapo_tf.tasks import get_task
+        from lapo_tf.tasks import load_task
 
-        env_id = get_task(task).env_id
-        env = get_task(task).make_env()
+        env_id = load_task(task).env_id
+        env = load_task(task).make_env()
         assert isinstance(env.action_space, Box)
         action_space = env.action_space
         env.close()

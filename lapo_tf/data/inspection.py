@@ -14,7 +14,7 @@ from lapo_tf.data.dataset import Episode, OfflineDataset, from_episodes
 from lapo_tf.data.findings import AT_BOUND, Finding, findings, sample
 from lapo_tf.data.readers import OFFICIAL_SHA256, Recording, open_recording
 from lapo_tf.data.store import METADATA, environment_id
-from lapo_tf.tasks import TASKS, Task, get_task
+from lapo_tf.tasks import TASKS, Task, load_task
 
 FEW = 12  # distinct rewards up to which rewards count as sparse
 
@@ -108,7 +108,7 @@ def inspect_dataset(spec: str, *, task: str | None = None) -> Inspection:
     Raises:
         UserError: no such task, or a data set that cannot be loaded.
     """
-    chosen = get_task(task) if task else None
+    chosen = load_task(task) if task else None
     with open_recording(spec, infos=True) as recording:
         watch = _Watch()
         dataset = from_episodes(

@@ -20,7 +20,7 @@ from lapo_tf.data.dataset import Episode
 from lapo_tf.data.inspection import task_of
 from lapo_tf.data.readers import open_recording
 from lapo_tf.errors import UserError
-from lapo_tf.tasks import get_task
+from lapo_tf.tasks import load_task
 from lapo_tf.video import HOLD_SECONDS, MAX_FPS, caption, choose_gl, control_seconds
 
 Pose = Callable[[np.ndarray], None]
@@ -44,7 +44,7 @@ def play_episode(
     Raises:
         UserError: no such episode, no environment, one that cannot show recorded states, or no way to draw here.
     """
-    known = get_task(task) if task else None
+    known = load_task(task) if task else None
     with open_recording(spec) as recording:
         known = known or task_of(recording)
         name = recording.source.id

@@ -132,9 +132,9 @@ def _relabel(
 
 def _environment(task: str | None, metadata: Any) -> str | None:
     if task is not None:
-        from lapo_tf.tasks import get_task
+        from lapo_tf.tasks import load_task
 
-        return get_task(task).env_id
+        return load_task(task).env_id
     return environment_id(metadata)
 
 

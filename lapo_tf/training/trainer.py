@@ -18,7 +18,7 @@ from lapo_tf.agents import AGENTS, Agent, AgentSpec, Scaling
 from lapo_tf.config import TrainConfig
 from lapo_tf.data.dataset import OfflineDataset
 from lapo_tf.errors import UserError
-from lapo_tf.tasks import Task, get_task
+from lapo_tf.tasks import Task, load_task
 from lapo_tf.training.loop import NonFiniteLossError, TrainingLoop, scaling_of
 from lapo_tf.training.metrics import METRICS
 from lapo_tf.training.rollout import Episodes, Evaluator
@@ -99,7 +99,7 @@ class Trainer:
             log: what to do with lines for the user.
         """
         self.config, self.log = (config := config.resolved()), log
-        self.task: Task = get_task(config.task)
+        self.task: Task = load_task(config.task)
         self.resume = resume
         self.folder = RunFolder.open(config.folder()) if resume else RunFolder.create(config.folder())
         data = dataset or self.task.load_dataset(config.dataset or self._used_before(), data=config.data)
