@@ -183,6 +183,14 @@ def channel_names(dataset: OfflineDataset, task: Task | None, known: dict[str, A
         observation, action = state + [f"goal: {name}" for name in state], joints
     elif task is not None and task.name.startswith("maze2d-") and dataset.obs_dim == 4:
         observation, action = ["x", "y", "x velocity", "y velocity"], ["x force", "y force"]
+    elif task is not None and not observation:
+        from lapo_tf.envs.names import names_of
+
+        env = task.make_env()
+        names = names_of(task.env_id, env)
+        env.close()
+        observation = [entry.name.replace("/position", "").replace("/", " ") for entry in names.observations]
+        action = [f"{entry.joint} {entry.quantity}" for entry in names.actions]
     if not observation or len(observation) != dataset.obs_dim:
         observation = [f"s{i}" for i in range(dataset.obs_dim)]
     if not action or len(action) != dataset.act_dim:

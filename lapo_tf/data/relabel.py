@@ -14,7 +14,7 @@ from lapo_tf.data.dataset import Episode
 from lapo_tf.data.readers import open_recording
 from lapo_tf.data.rewards import Fields, Relabel, read_rule, reward_function, reward_rule
 from lapo_tf.data.store import METADATA, Written, check_new, check_own, environment_id, write_dataset
-from lapo_tf.envs import COMPLETE_TASKS, MAZE_MAX_STEPS, MIXED_TASKS
+from lapo_tf.envs import ANTMAZE_MAX_STEPS, COMPLETE_TASKS, MAZE_MAX_STEPS, MIXED_TASKS
 from lapo_tf.errors import UserError, unknown
 
 
@@ -31,11 +31,22 @@ def _walker2d(goal: str) -> Relabel:
     return relabel
 
 
+def _antmaze(maze: str) -> Relabel:
+    def relabel(episode: Episode) -> Episode:
+        from lapo_tf.envs.antmaze import GOAL_RADIUS, goal_of  # loads MuJoCo
+
+        rule = {"rule": "distance", "field": "observation[0:2]", "goal": goal_of(maze).tolist(), "ends": True}
+        return reward_rule(rule | {"threshold": GOAL_RADIUS}, f"antmaze-{maze}")(episode)
+
+    return relabel
+
+
 RELABEL: dict[str, Relabel] = {
     "kitchen-complete": _kitchen(COMPLETE_TASKS),
     "kitchen-partial": _kitchen(COMPLETE_TASKS),
     "kitchen-mixed": _kitchen(MIXED_TASKS),
     **{f"maze2d-{maze}": reward_rule({"rule": "maze", "maze": maze}, "maze") for maze in MAZE_MAX_STEPS},
+    **{f"antmaze-{maze}-diverse": _antmaze(maze) for maze in ANTMAZE_MAX_STEPS},
     **{f"walker2d-mix-{goal}": _walker2d(goal) for goal in ("forward", "backward", "jump")},
 }
 """How an episode recorded in a task's environment becomes one of that task.

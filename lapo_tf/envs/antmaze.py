@@ -138,6 +138,11 @@ class AntMazeEnv(gym.Env[np.ndarray, np.ndarray]):
         camera = {"lookat": np.array([*middle, 0.0]), "distance": 1.2 * extent, "elevation": -70.0, "azimuth": 90.0}
         self._renderer = MujocoRenderer(self.model, self.data, camera, width, height)
 
+    @property
+    def dt(self) -> float:
+        """Seconds in one control step."""
+        return FRAME_SKIP * self.model.opt.timestep
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         """`options={"position": (x, y)}` starts there instead of near the start cell's origin."""
         super().reset(seed=seed)

@@ -79,11 +79,36 @@ def names_of(env_id: str, env: gym.Env) -> Names:
     obs, act = env.observation_space.shape, env.action_space.shape
     assert obs is not None
     assert act is not None
+    if (model := getattr(env.unwrapped, "model", None)) is not None and (names := _legged(model, obs[0], env)):
+        return names
     return Names(
         [Observed(f"observation_{i}/position") for i in range(obs[0])],
         [Commanded(f"action_{i}", "position", "") for i in range(act[0])],
         1.0 / getattr(env.unwrapped, "dt", 1.0),
     )
+
+
+def _legged(model: Any, obs_dim: int, env: gym.Env) -> Names | None:
+    """gymnasium's walkers and D4RL's ant: positions (perhaps not the first ones) and velocities. None for others."""
+    positions: list[Observed] = []
+    velocities: list[Observed] = []
+    for i, kind in enumerate(model.jnt_type):
+        name, unit = model.joint(i).name, ("", "", "m", "rad")[kind]  # mjtJoint: free, ball, slide, hinge
+        if unit:
+            positions.append(Observed(f"{name}/position", unit))
+            velocities.append(Observed(f"{name}/velocity", f"{unit}/s"))
+        elif kind == 0:
+            positions += [Observed(f"{name}_{axis}/position", "m") for axis in "xyz"]
+            positions += [Observed(f"{name}_q{axis}/position") for axis in "wxyz"]
+            velocities += [Observed(f"{name}_{axis}/velocity", "m/s") for axis in "xyz"]
+            velocities += [Observed(f"{name}_r{axis}/velocity", "rad/s") for axis in "xyz"]
+    left_out = len(positions) + len(velocities) - obs_dim
+    if not 0 <= left_out < len(positions) or (model.actuator_trntype != 0).any():  # mjTRN_JOINT
+        return None
+    joints = [model.joint(i).name for i in model.actuator_trnid[:, 0]]
+    gears = model.actuator_gear[:, 0].tolist()
+    actions = [Commanded(name, "effort", "N m", gear) for name, gear in zip(joints, gears, strict=True)]
+    return Names(positions[left_out:] + velocities, actions, 1.0 / env.unwrapped.dt)  # type: ignore[attr-defined]
 
 
 def _kitchen(env: Any) -> Names:
