@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
+from urllib.parse import quote
 
 from robot_bridge.errors import ArgumentParser
 from robot_bridge.transport import RosbridgeTransport, Transport
@@ -10,7 +12,11 @@ from robot_bridge.transport import RosbridgeTransport, Transport
 
 def add_options(parser: ArgumentParser) -> None:
     """The options, to a command's parser."""
-    parser.add_argument("--url", default="ws://localhost:9090", help="of the rosbridge")
+    parser.add_argument(
+        "--url",
+        default=os.environ.get("ROSBRIDGE_URL") or "ws://localhost:9090",
+        help="of the rosbridge; its token, if it wants one, is taken from ROSBRIDGE_TOKEN",
+    )
     parser.add_argument(
         "--transport",
         choices=("rosbridge", "rclpy"),
@@ -25,9 +31,10 @@ def connection(args: Namespace) -> Transport:
         from robot_bridge.ros.native import RclpyTransport
 
         return RclpyTransport()
-    return RosbridgeTransport(args.url)
+    token = os.environ.get("ROSBRIDGE_TOKEN")
+    return RosbridgeTransport(f"{args.url}/?token={quote(token)}" if token and "?" not in args.url else args.url)
 
 
 def place(args: Namespace) -> str:
     """Where it leads, for people."""
-    return "rclpy" if args.transport == "rclpy" else args.url
+    return "rclpy" if args.transport == "rclpy" else str(args.url).split("?")[0]  # it may hold a token

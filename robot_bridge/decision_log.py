@@ -67,6 +67,8 @@ class DecisionLog:
                 high=[entry.high for entry in policy.actions],
             )
         )
+        self._kinds = {topic: get_interface(kind) for topic, kind in TOPICS.items()}
+        typestore()  # loads the definitions, which would hold up a loop that runs already
         self._writer = Writer(folder / "bag", version=9, storage_plugin=StoragePlugin.MCAP)
         self._thread = threading.Thread(target=self._run, name="decision log", daemon=True)
         self._thread.start()
@@ -90,6 +92,6 @@ class DecisionLog:
             }
             while (item := self._queue.get()) is not None:
                 topic, nanoseconds, message = item
-                native = to_rosbags(from_dict(get_interface(TOPICS[topic]), message, partial=True, allow_nan=True))
+                native = to_rosbags(from_dict(self._kinds[topic], message, partial=True, allow_nan=True))
                 data = typestore().serialize_cdr(native, TOPICS[topic])
                 writer.write(connections[topic], nanoseconds, data)

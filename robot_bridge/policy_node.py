@@ -5,7 +5,8 @@ the limits after a fault, a disable or Ctrl-C) and `fault` (stands; sends nothin
 `inactive` or `fault` to `active`: after a fault nothing goes on by itself.
 
 Services (std_srvs/srv/Trigger): /policy/enable, /policy/disable, /policy/stop. A message on /policy/stop
-(std_msgs/msg/Empty) does the same as the service, and cannot be held up by another call.
+(std_msgs/msg/Empty) does the same as the service, and cannot be held up by another call. And those of a managed node:
+see `robot_bridge.managed`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from robot_bridge.guards import (
 )
 from robot_bridge.kinematics import Kinematics
 from robot_bridge.limits import MotionLimiter
+from robot_bridge.managed import Managed
 from robot_bridge.observation import Observer, Snapshot
 from robot_bridge.outputs import Sender, received, time_message
 from robot_bridge.robots import OUTPUT_TYPES, Robot
@@ -51,6 +53,7 @@ DIAGNOSTICS, DIAGNOSTICS_TYPE = "/diagnostics", "diagnostic_msgs/msg/DiagnosticA
 DIAGNOSTICS_PERIOD = 0.5  # s
 ZEROS = 5  # commands of zero sent after standing still, before silence
 CORRECTION = 0.1  # share of a velocity-driven robot's drift that is taken back per tick
+RECENT = 500  # ticks that diagnostics tell the timing of: a look at all of them would hold up the loop
 STALLED = 5  # periods without a tick after which the robot has stopped by itself
 
 
@@ -123,9 +126,10 @@ class PolicyNode:
         self._zeros_left, self._muted, self.sent = 0, True, False
         self._ending, self._arrived = threading.Event(), threading.Event()
         self._next_diagnostics = -np.inf
-        self._snapshot: Snapshot | None = None
+        self._age = np.inf  # s, of what the present tick acts on
         self._executed: list[np.ndarray] = []
         self._wall, self._decided = time.time() - clock(), _header(time.time())
+        self._managed = Managed(self, transport, say)
         self.log = log_to(self) if log_to else None
 
     # Connections ------------------------------------------------------------------------------------------------------
@@ -147,6 +151,7 @@ class PolicyNode:
         for name, action in (("enable", self.enable), ("disable", self.disable), ("stop", self.stop)):
             add(transport.advertise_service(f"/policy/{name}", TRIGGER, _trigger(action)))
         add(transport.subscribe("/policy/stop", "std_msgs/msg/Empty", self._on_stop))
+        self._closables += self._managed.open()
         add(transport.advertise(DIAGNOSTICS, DIAGNOSTICS_TYPE))
         add(transport.on_connection(self._on_connection))
 
@@ -236,6 +241,11 @@ class PolicyNode:
             self._fault("operator", "emergency stop")
         return True, self.state
 
+    @property
+    def ending(self) -> bool:
+        """Whether it was shut down: it returns from `run` as soon as the robot stands."""
+        return self._ending.is_set()
+
     def shut_down(self) -> None:
         """Decelerate, then let `run` return."""
         self._ending.set()
@@ -254,6 +264,7 @@ class PolicyNode:
         if (state, reason) != (self.state, self.reason):
             self.state, self.reason = state, reason
             self._next_diagnostics = -np.inf
+            self._managed.changed()
             self._say(f"{state}: {reason}")
 
     # The loop ---------------------------------------------------------------------------------------------------------
@@ -270,24 +281,22 @@ class PolicyNode:
             if now < deadline:
                 time.sleep(deadline - now)
             woke = self._clock()
-            if woke - deadline > period:  # whole periods were missed: on to the next one in the grid
-                missed = int((woke - deadline) / period)
-                self.timing.missed(missed)
-                deadline += missed * period
-                if missed > STALLED:
-                    with self._lock:
-                        self._fault("timing", f"the loop stood still for {missed} periods")
-                        self._muted = True  # the robot has stopped by itself
-            self.tick(self._clock())
-            self.timing.tick(woke - deadline, self._clock() - woke)
-            deadline += period
+            missed = int((woke - deadline) / period)
+            if missed > STALLED:
+                with self._lock:
+                    self._fault("timing", f"the loop stood still for {missed} periods")
+                    self._muted = True  # the robot has stopped by itself
+            self.tick(woke)
+            done = self._clock()
+            left_out = self.timing.tick(woke - deadline, done - woke, self._age + done - woke if self.sent else np.nan)
+            deadline += (left_out + 1) * period  # on the grid
 
     def run_lock_step(self, timeout: float = 30.0) -> None:
         """One tick for every observation of a simulation that waits for its command; enables itself.
 
         Returns after `shut_down`, or when nothing came for `timeout` seconds.
         """
-        done = 0.0
+        done, self.timing = 0.0, Timing(np.inf)
         while not self._ending.is_set():
             if not self._arrived.wait(timeout):
                 self._say(f"no new observation for {timeout:g} s: the simulation has ended")
@@ -311,7 +320,8 @@ class PolicyNode:
 
     def tick(self, now: float) -> Outcome:
         """One step: look, decide, guard, send."""
-        snapshot = self._snapshot = self.observer.snapshot(now)
+        snapshot = self.observer.snapshot(now)
+        self._age = snapshot.age
         if now >= self._next_inference - 0.25 / self.robot.rate:
             late = now - self._next_inference > self._period
             nominal = now if late else self._next_inference
@@ -440,7 +450,7 @@ class PolicyNode:
         values = (
             {"state": self.state, "mode": self.mode, "guards": outcome.reason if outcome else ""}
             | self.counts
-            | self.timing.summary()
+            | self.timing.summary(RECENT)
             | self.transport.counters.snapshot()
             | self.observer.counters.snapshot()
             | {"novelty": f"{float(np.max(self._wish.novelty)):.2f}"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import queue
 import signal
 import sys
 import threading
@@ -17,6 +19,7 @@ from robot_bridge.decision_log import DecisionLog
 from robot_bridge.errors import ArgumentParser, UserError, command, require
 from robot_bridge.policy_node import Mode, PolicyNode
 from robot_bridge.robots import Robot, simulated
+from robot_bridge.timing import keep_time, percentiles
 
 DESCRIPTION = """Run a policy on a robot, guarded.
 
@@ -99,9 +102,35 @@ def enable_when_ready(node: PolicyNode, timeout: float = 30.0) -> None:
     threading.Thread(target=wait, name="enable", daemon=True).start()
 
 
+class Printer:
+    """Prints in a thread of its own: a terminal that was stopped (Ctrl-S), or a full pipe, must not stop the loop."""
+
+    def __init__(self) -> None:
+        self._lines: queue.Queue[str | None] = queue.Queue(1000)
+        self._thread = threading.Thread(target=self._run, name="printer", daemon=True)
+        self._thread.start()
+
+    def __call__(self, line: str) -> None:
+        """Print a line, soon; it is dropped where a thousand are waiting already."""
+        with contextlib.suppress(queue.Full):
+            self._lines.put_nowait(line)
+
+    def close(self) -> None:
+        """Print what is left, if that is possible within a second."""
+        with contextlib.suppress(queue.Full):
+            self._lines.put_nowait(None)
+        self._thread.join(1.0)
+
+    def _run(self) -> None:
+        while (line := self._lines.get()) is not None:
+            print(line, flush=True)
+
+
 def summary(node: PolicyNode) -> dict[str, object]:
     """What is worth knowing at the end."""
     values: dict[str, object] = {"state": node.state, "reason": node.reason, **node.counts, **node.timing.summary()}
+    if trips := getattr(node.transport, "round_trips", None):  # real rclpy has no pings
+        values["round_trip_ms"] = percentiles(np.array(trips))
     values["miss_rate"] = node.timing.miss_rate
     values["transport"] = node.transport.counters.snapshot()
     values["observer"] = node.observer.counters.snapshot()
@@ -123,14 +152,14 @@ def main() -> None:
     policy, robot = load(args.policy, args.robot, args.speed)
     mode: Mode = "dry-run" if args.dry_run else "shadow" if args.shadow else "run"
     transport = connection(args)
-    log = args.log
+    log, printer = args.log, Printer()
     node = PolicyNode(
         transport,
         policy,
         robot,
         mode=mode,
         log_to=None if log is None else lambda n: DecisionLog(log, policy.description, n.observer.counters),
-        say=lambda line: print(line, flush=True),
+        say=printer,
     )
     node.open()
     try:
@@ -138,12 +167,12 @@ def main() -> None:
     except UserError:
         node.close()  # finishes the log
         raise
-    print(f"{policy.description.task} on {robot.name} at {place(args)}, {robot.rate:g} Hz, {mode}", flush=True)
+    printer(f"{policy.description.task} on {robot.name} at {place(args)}, {robot.rate:g} Hz, {mode}")
 
     def interrupt(*_: object) -> None:
-        if node._ending.is_set():
+        if node.ending:
             raise KeyboardInterrupt  # a second Ctrl-C does not wait
-        print("decelerating…", flush=True)
+        printer("decelerating…")
         # In a thread of its own: a handler runs in the midst of the loop, which may hold the lock.
         threading.Thread(target=node.shut_down, daemon=True).start()
 
@@ -153,6 +182,7 @@ def main() -> None:
         enable_when_ready(node)
     if sys.stdin.isatty():
         listen(node)
+    keep_time()
     try:
         if args.lock_step:
             node.run_lock_step()
@@ -164,6 +194,7 @@ def main() -> None:
             args.report.write_text(json.dumps(result, indent=1))
         node.close()
         transport.close()
+        printer.close()
     for key, value in result.items():
         print(f"{key:24s} {value}")
 

@@ -42,6 +42,7 @@ DESCRIPTION = """One of the MuJoCo tasks as a robot on a ROS graph.
 Needs the simulation environments: pip install 'lapo-tf[robot]' (no GPU, and no TensorFlow is loaded)."""
 
 COMMAND_TIMEOUT = 0.2  # s of simulated time that an array of commands is in force
+STATUS = 0.1  # s between reports of the status in real time
 REPEAT = 0.5  # s after which a locked simulation says its state again
 TRAJECTORY = "/joint_trajectory_controller/joint_trajectory"
 FOLLOW = "/joint_trajectory_controller/follow_joint_trajectory"
@@ -132,6 +133,7 @@ class Simulation:
         self.episode = Episode(-1, seed - 1)
         self.results: list[Episode] = []
         self._frames: list[Any] = []
+        self._next_status = 0.0
         self._inbox: queue.Queue[Callable[[], None]] = queue.Queue()
         self._array: tuple[np.ndarray, float] | None = None
         self._trajectory: Trajectory | None = None
@@ -390,7 +392,9 @@ class Simulation:
                 message[quantity] = [float(self._observation[i]) for _, i in pairs]
             self.transport.publish(topic, message)
         self.transport.publish("/clock", {"clock": time_message(self.time)})
-        self.transport.publish("/sim/status", {"data": json.dumps(self.status())})
+        if self.lock_step or self.time >= self._next_status:
+            self._next_status = self.time + STATUS * self.speed
+            self.transport.publish("/sim/status", {"data": json.dumps(self.status())})
 
     def status(self) -> dict[str, Any]:
         """The present episode, and the scores of all that are done."""

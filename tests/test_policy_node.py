@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from robot_fakes import arm_policy, arm_robot
 from robot_bridge.counters import Counters
 from robot_bridge.decision_log import DecisionLog
 from robot_bridge.guards import Level
+from robot_bridge.interfaces import from_dict, get_interface
 from robot_bridge.observation import Observer
 from robot_bridge.policy_node import PolicyNode
 from robot_bridge.robots import DeadMan, Input, Output
@@ -527,9 +527,93 @@ def test_the_loop_keeps_absolute_time_and_counts_what_it_misses() -> None:
 def test_timing_counts() -> None:
     timing = Timing(0.01)
     for late, work in ((0.0, 0.002), (0.001, 0.002), (0.0, 0.011), (0.009, 0.002)):
-        timing.tick(late, work)
-    timing.missed(1)
+        assert timing.tick(late, work) == 0
+    assert timing.tick(0.032, 0.001, latency=0.04) == 3  # three periods went by; in the fourth it was in time
     assert timing.misses == 2
-    assert timing.miss_rate == 3 / 5
-    assert timing.summary()["deadline_misses"] == "3 of 5 (60.000%)"
-    assert time.monotonic() > 0
+    assert timing.miss_rate == 5 / 8
+    summary = timing.summary()
+    assert summary["deadline_misses"] == "5 of 8 (62.500%)"
+    assert summary["loop_rate_hz"] == "62.500 of 100"
+    assert summary["jitter_ms"] == "1.00/31.08/32.00"
+    assert summary["latency_ms"] == "40.00/40.00/40.00"
+    assert timing.summary(last=1)["work_ms"] == "1.00/1.00/1.00"
+    for _ in range(Timing.SIZE):
+        timing.tick(0.0, 0.003)
+    assert timing.summary()["work_ms"] == "3.00/3.00/3.00"
+
+
+def test_a_loop_that_waits_for_its_input_has_no_deadlines() -> None:
+    timing = Timing(np.inf)
+    timing.tick(0.0, 5.0)
+    assert timing.summary() == {"work_ms": "5000.00/5000.00/5000.00"}
+
+
+def ask(bench: Bench, service: str, request: dict | None = None) -> dict:
+    answers: list[dict] = []
+    bench.wire.services[f"/policy/{service}"](request or {}, lambda values, error=None: answers.append(values))
+    return answers[0]
+
+
+def test_a_managed_node_in_lifecycle_terms() -> None:
+    bench = Bench()
+    bench.step()
+
+    def state() -> str:
+        return ask(bench, "get_state")["current_state"]["label"]
+
+    def change(**transition: Any) -> bool:
+        bench.wire.connected = True
+        return ask(bench, "change_state", {"transition": transition})["success"]
+
+    def possible() -> list[str]:
+        ways = ask(bench, "get_available_transitions")["available_transitions"]
+        return [way["transition"]["label"] for way in ways]
+
+    assert (state(), possible()) == ("inactive", ["activate", "shutdown"])
+    assert not change(label="deactivate")
+    assert not change(label="configure")
+    assert change(id=3, label="")
+    assert (state(), possible()) == ("active", ["deactivate", "shutdown"])
+    bench.step(10)
+    assert change(label="deactivate")
+    assert (state(), possible()) == ("deactivating", [])
+    bench.step(40)
+    decelerates(bench.velocities[-40:])
+    assert state() == "inactive"
+    assert change(label="activate")
+    bench.step(10)
+    bench.node.stop()
+    bench.step(40)
+    assert (bench.node.state, state()) == ("fault", "inactive")
+    bench.sensor = lambda message: None
+    bench.step(20)
+    assert not change(label="activate")  # for the same reasons as `enable`
+    assert "change_state: a/position is" in bench.said[-1]
+    assert change(label="shutdown")
+    assert state() == "finalized"
+    assert bench.node.ending
+    events = [message for topic, message in bench.wire.published if topic == "/policy/transition_event"]
+    steps = [(e["transition"]["label"], e["start_state"]["label"], e["goal_state"]["label"]) for e in events]
+    assert steps[:3] == [
+        ("activate", "inactive", "active"),
+        ("deactivate", "active", "deactivating"),
+        ("deactivate", "deactivating", "inactive"),
+    ]
+    assert len(ask(bench, "get_transition_graph")["available_transitions"]) == 4
+    assert len(ask(bench, "get_available_states")["available_states"]) == 11
+
+
+def test_the_node_speaks_lifecycle_msgs() -> None:
+    """Every answer and event fits its type."""
+    bench = Bench()
+    bench.enable()
+    for service, kind in (
+        ("get_state", "GetState"),
+        ("get_available_states", "GetAvailableStates"),
+        ("get_available_transitions", "GetAvailableTransitions"),
+        ("get_transition_graph", "GetAvailableTransitions"),
+        ("change_state", "ChangeState"),
+    ):
+        from_dict(get_interface(f"lifecycle_msgs/srv/{kind}").Response, ask(bench, service))
+    event = next(message for topic, message in bench.wire.published if topic == "/policy/transition_event")
+    from_dict(get_interface("lifecycle_msgs/msg/TransitionEvent"), event)

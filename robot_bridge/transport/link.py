@@ -8,6 +8,7 @@ import json
 import logging
 import socket
 import struct
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ from robot_bridge.transport.base import TransportError
 logging.getLogger("autobahn").setLevel(logging.ERROR)  # it warns of every attempt that fails
 
 PING_INTERVAL = 0.05  # s
+ROUND_TRIPS = 20_000  # that are remembered: of more than a quarter of an hour
 FROZEN = 1.2  # s without an answer to a ping, after which the connection is given up
 STALL = 1.0  # s that the I/O thread may stand still before what lies in its buffers counts as old
 HANDSHAKE = 2.0  # s to open a connection, and again for its handshake
@@ -66,6 +68,8 @@ class Link:
         self._protocol: _Protocol | None = None
         self._opening: _Protocol | None = None
         self._stopped = False
+        self.round_trips: deque[float] = deque(maxlen=ROUND_TRIPS)
+        """Seconds between the pings and their answers."""
         self._answered = 0.0
         self._pinged: float | None = None
         self._tick_due = 0.0
@@ -159,6 +163,7 @@ class Link:
 
     def on_pong(self, protocol: _Protocol) -> None:
         if protocol is self._protocol and self._pinged is not None:
+            self.round_trips.append(self.loop.time() - self._pinged)
             self._answered, self._pinged = self._pinged, None
 
     def on_text(self, protocol: _Protocol, text: bytes) -> None:

@@ -91,6 +91,11 @@ class RosbridgeTransport:
     def connected(self) -> bool:
         return self._connected.is_set()
 
+    @property
+    def round_trips(self) -> list[float]:
+        """Seconds that the latest pings on the websocket of topics took, there and back; about 20 a second."""
+        return list(self._streams.round_trips) if self._streams else []
+
     def start(self, timeout: float | None = 5.0) -> None:
         with self._lock:
             if self._manager is not None:
