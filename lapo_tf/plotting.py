@@ -65,7 +65,7 @@ def plot_curves(
     Raises:
         UserError: a run has no such column, or no evaluation yet.
     """
-    ax = ax or _new_axes((6.0, 3.6))
+    ax = ax or new_axes((6.0, 3.6))
     seeds = _as_runs(runs)
     curves = [_curve(run, metric) for run in seeds]
     drawn = len({line.get_color() for line in ax.lines if line.get_gid() == "mean"})
@@ -93,7 +93,7 @@ def plot_curves(
     ax.grid(axis="y", color=FAINT, lw=0.8)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(frameon=False, fontsize="small")
-    return _tidy(ax)
+    return tidy(ax)
 
 
 def plot_maze_trajectories(
@@ -114,7 +114,7 @@ def plot_maze_trajectories(
 
     maze, paths = source if isinstance(source, tuple) else _roll_out(source, episodes, seed)
     cells = parse_map(maze)
-    ax = ax or _new_axes((5.0, 5.0))
+    ax = ax or new_axes((5.0, 5.0))
     ax.add_patch(Circle(tuple(goal_of(maze)), GOAL_RADIUS, color=GREEN, alpha=0.35, lw=0, zorder=1))
     # A wall's centre is 0.2 before its cell's number, see `lapo_tf.envs.maze2d`.
     walls = [Rectangle((i - 0.7, j - 0.7), 1.0, 1.0) for i, j in np.argwhere(cells == "#")]
@@ -139,7 +139,7 @@ def plot_maze_trajectories(
         Patch(color=GREEN, alpha=0.35, lw=0, label="rewarded"),
     ]
     ax.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, fontsize="small")
-    return _tidy(ax)
+    return tidy(ax)
 
 
 def plot_toy_histograms(
@@ -161,7 +161,7 @@ def plot_toy_histograms(
     """
     from lapo_tf.envs.toy import ACTION_BOUND
 
-    ax = ax or _new_axes((6.0, 3.6))
+    ax = ax or new_axes((6.0, 3.6))
     for low, high, reward in ((-1.5, -0.5, 1), (0.5, 1.5, 10)):
         ax.axvspan(low, high, color=FAINT, alpha=0.45 if reward == 1 else 0.9, lw=0, zorder=0)
         ax.text((low + high) / 2, 1.1, f"reward +{reward}", ha="center", va="center", color=INK, fontsize="small")
@@ -183,16 +183,18 @@ def plot_toy_histograms(
     ax.set_xlabel("action")
     ax.set_ylabel("frequency (peak = 1)")
     ax.legend(frameon=False, fontsize="small", loc="center", bbox_to_anchor=(0.5, 0.75))
-    return _tidy(ax)
+    return tidy(ax)
 
 
-def _new_axes(size: tuple[float, float]) -> Axes:
+def new_axes(size: tuple[float, float]) -> Axes:
+    """Axes in a new figure of that many inches."""
     import matplotlib.pyplot as plt
 
     return plt.subplots(figsize=size, layout="constrained")[1]
 
 
-def _tidy(ax: Axes) -> Axes:
+def tidy(ax: Axes) -> Axes:
+    """Without the upper and the right edge."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_axisbelow(True)
     return ax

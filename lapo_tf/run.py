@@ -63,6 +63,15 @@ class Run:
         """Raw actions [B, act] (or [act]) for raw observations [B, obs] (or [obs]); deterministic."""
         return self.agent.act(observations)
 
+    def latents(self, observations: np.ndarray) -> np.ndarray:
+        """What the latent policy takes at raw observations [B, obs]: latents [B, latent]. LAPO and PLAS have one."""
+        return self.agent.policy_latent(self.agent.scale_observation(np.float32(observations))).numpy()
+
+    def decode(self, observations: np.ndarray, latents: np.ndarray) -> np.ndarray:
+        """Raw actions [B, act] that the decoder makes of latents [B, latent] at raw observations [B, obs]."""
+        scaled = self.agent.scale_observation(np.float32(observations))
+        return self.agent.unscale_action(self.agent.decode(scaled, np.float32(latents))).numpy()
+
     def metrics(self) -> list[dict[str, float]]:
         """One row per evaluation during training: `step` and the columns of `lapo_tf.training.metrics`."""
         return self.folder.metrics()

@@ -30,7 +30,7 @@ DESCRIPTION = """Train every agent on every task with every seed, several at a t
 
 Needs the extra: pip install 'lapo-tf[sweep]'. Run it again to go on where it stopped."""
 
-RAY_STARTS = 3  # attempts to start Ray
+RAY_PATIENCE = 300.0  # seconds in which to try again to start Ray
 CRASHES = 2  # times that a trial whose worker died is resumed
 
 
@@ -231,15 +231,20 @@ def start_ray(address: str) -> Any:
         options |= {"num_cpus": len(os.sched_getaffinity(0)), "include_dashboard": False}
     else:
         options["address"] = address
-    reason = ""
-    for _ in range(RAY_STARTS if address == "local" else 1):
+    # Ray's node ends itself when its helpers take more than 15 s to start, as they do on a busy machine, and Ray has no
+    # option to wait longer (ray-project/ray issue 65983).
+    patience = time.monotonic() + (RAY_PATIENCE if address == "local" else 0.0)
+    while True:
         try:
             ray.init(**options)
             return ray
-        except Exception as error:  # Ray's own are of many kinds; on a busy machine it gives up after 30 s
+        except Exception as error:  # Ray's own are of many kinds
             ray.shutdown()
-            reason = str(error).splitlines()[0]
-    raise UserError(f"Ray at '{address}' does not answer ({reason}): give --address local, or try again")
+            if time.monotonic() >= patience:
+                reason = str(error).splitlines()[0]
+                raise UserError(
+                    f"Ray at '{address}' does not answer ({reason}): give --address local, or try again"
+                ) from None
 
 
 # What people see

@@ -200,6 +200,14 @@ class Agent(keras.Model):
         in the agent's units, by a stateless seed [2]."""
         raise NotImplementedError
 
+    def policy_latent(self, observations: tf.Tensor) -> tf.Tensor:
+        """The latent [B, latent] that the trained policy takes at observations [B, obs] in the agent's units."""
+        raise NotImplementedError
+
+    def decode(self, observations: tf.Tensor, latents: tf.Tensor) -> tf.Tensor:
+        """The decoder's actions [B, act] at observations [B, obs] and latents [B, latent], in the agent's units."""
+        raise NotImplementedError
+
     def generate(self, observations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """`model_action` for raw observations [B, obs], as raw actions [B, act] within the bounds."""
         return self.unscale_action(self.model_action(self.scale_observation(observations), seed))

@@ -276,7 +276,12 @@ class LAPO(Agent):
 
     def policy_action(self, observations: tf.Tensor) -> tf.Tensor:
         """decoder'(s, mode of the latent policy), standardised."""
-        latents = self.latent("policy", observations, None)
+        return self.decode(observations, self.policy_latent(observations))
+
+    def policy_latent(self, observations: tf.Tensor) -> tf.Tensor:
+        return self.latent("policy", observations, None)
+
+    def decode(self, observations: tf.Tensor, latents: tf.Tensor) -> tf.Tensor:
         return self.target_decoder(tf.concat([observations, latents], -1))
 
     def model_action(self, observations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

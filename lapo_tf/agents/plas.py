@@ -142,6 +142,12 @@ class PLAS(Agent):
     def policy_action(self, observations: tf.Tensor) -> tf.Tensor:
         return self.latent_action(observations)[1]
 
+    def policy_latent(self, observations: tf.Tensor) -> tf.Tensor:
+        return self.latent_action(observations)[0]
+
+    def decode(self, observations: tf.Tensor, latents: tf.Tensor) -> tf.Tensor:
+        return self.decoder(tf.concat([observations, latents], -1))
+
     def model_action(self, observations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Decoded from z ~ N(0, I)."""
         return pieces.decode_prior(self.decoder, observations, self.latent_dim, seed)

@@ -16,8 +16,10 @@ TOY_RIGHT = 0.01  # share of the high-reward mode
 TOY_STD = 0.15  # standard deviation within a mode
 
 
-def toy_dataset(samples: int = 1000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Actions [samples, 1] and rewards [samples] of the toy task, float32: 1 % near +1 (reward 10), the rest near -1.
+def toy_dataset(samples: int = 1000, seed: int = 0, right: float = TOY_RIGHT) -> tuple[np.ndarray, np.ndarray]:
+    """Actions [samples, 1] and rewards [samples] of the toy task, float32.
+
+    The share `right` of them is near +1 (reward 10), the rest near -1 (reward 1).
 
     The paper gives no proportions, but its Table 1 has them: PLAS' VAE, which models the data as they are, earns 1.03,
     so the better mode has a share of a percent at most (1 % would earn 1.09, 6 % already 1.54). LAPO's decoder and
@@ -26,8 +28,8 @@ def toy_dataset(samples: int = 1000, seed: int = 0) -> tuple[np.ndarray, np.ndar
     (almost) every sample inside its rewarded interval.
     """
     rng = np.random.default_rng(seed)
-    right = rng.permutation(samples) < round(TOY_RIGHT * samples)  # exactly this many, whatever the seed
-    actions = np.where(right, 1.0, -1.0) + TOY_STD * rng.standard_normal(samples)
+    better = rng.permutation(samples) < round(right * samples)  # exactly this many, whatever the seed
+    actions = np.where(better, 1.0, -1.0) + TOY_STD * rng.standard_normal(samples)
     actions = np.clip(actions, -ACTION_BOUND, ACTION_BOUND).astype(np.float32)
     return actions[:, None], toy_reward(actions).astype(np.float32)
 
@@ -37,12 +39,13 @@ def collect_toy(
     seed: int = 0,
     dataset_id: str = "lapo/toy-navigation-v0",
     *,
+    right: float = TOY_RIGHT,
     force: bool = False,
 ) -> Collected:
     """Write `toy_dataset` as a local Minari data set of one-step episodes."""
     check(dataset_id, samples, "--steps", force)
     started = time.perf_counter()
-    actions, rewards = toy_dataset(samples, seed)
+    actions, rewards = toy_dataset(samples, seed, right)
     observations = np.zeros((2, 1), np.float32)
     written = write_dataset(
         dataset_id,
