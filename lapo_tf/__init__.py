@@ -25,5 +25,6 @@ def __getattr__(name: str) -> Any:
     """The names above, on demand: importing TensorFlow takes seconds, which `--help` need not wait for."""
     if name not in _HOMES:
         raise AttributeError(f"module 'lapo_tf' has no attribute '{name}'")
+    import_module("lapo_tf.runtime").quiet()
     globals()[name] = getattr(import_module(f"lapo_tf.{_HOMES[name]}"), name)
     return globals()[name]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from gymnasium.spaces import Box
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from lapo_tf.data.collectors.base import Collected, check
 from lapo_tf.data.dataset import Episode

@@ -25,7 +25,7 @@ from zipfile import BadZipFile
 import numpy as np
 from gymnasium.spaces import Box
 from minari.storage.datasets_root_dir import get_dataset_path
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from lapo_tf.data.collectors import kitchen_arm, kitchen_demonstrator
 from lapo_tf.data.collectors.base import Collected, check

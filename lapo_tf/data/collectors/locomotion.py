@@ -10,7 +10,7 @@ from typing import Protocol
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 import lapo_tf.envs  # noqa: F401 (registers the environments)
 from lapo_tf.data.collectors.actor import load_actor

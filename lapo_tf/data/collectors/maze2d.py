@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import mujoco
 import numpy as np
 from gymnasium.spaces import Box
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from lapo_tf.data.collectors.base import Collected, check
 from lapo_tf.data.dataset import Episode
