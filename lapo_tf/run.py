@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from lapo_tf import runtime
 from lapo_tf.agents import Agent
 from lapo_tf.config import TrainConfig, build_config, task_config
+from lapo_tf.data import OfflineDataset
 from lapo_tf.errors import UserError
 from lapo_tf.tasks import Task, load_task
 from lapo_tf.training.rollout import Episodes, Evaluator
@@ -71,6 +72,24 @@ class Run:
         """Raw actions [B, act] that the decoder makes of latents [B, latent] at raw observations [B, obs]."""
         scaled = self.agent.scale_observation(np.float32(observations))
         return self.agent.unscale_action(self.agent.decode(scaled, np.float32(latents))).numpy()
+
+    def encode(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """Means [B, latent] of the CVAE's posterior for raw observations [B, obs] and raw actions [B, act] (LAPO)."""
+        agent = self.agent
+        scaled = agent.scale_observation(np.float32(observations)), agent.scale_action(np.float32(actions))
+        return agent.encode(*scaled).numpy()
+
+    def advantages(self, data: OfflineDataset) -> np.ndarray:
+        """A(s, a) [N] of a data set's transitions, in scaled rewards (LAPO); training weighs actions by it."""
+        agent, scaling, values = self.agent, self.agent.spec.scaling, data.transitions()
+        batch = {
+            "observations": agent.scale_observation(values["observations"]),
+            "next_observations": agent.scale_observation(values["next_observations"]),
+            "actions": agent.scale_action(values["actions"]),
+            "rewards": values["rewards"][:, None] * np.float32(scaling.reward_scale) + np.float32(scaling.reward_shift),
+            "terminals": values["terminals"][:, None],
+        }
+        return agent.advantage({name: tf.constant(value) for name, value in batch.items()}).numpy()[:, 0]
 
     def metrics(self) -> list[dict[str, float]]:
         """One row per evaluation during training: `step` and the columns of `lapo_tf.training.metrics`."""
@@ -130,12 +149,19 @@ class Run:
         )
 
 
-def train(*, resume: bool = False, callbacks: Sequence[keras.callbacks.Callback] = (), **options: Any) -> Result:
+def train(
+    *,
+    resume: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    progress: bool = True,
+    **options: Any,
+) -> Result:
     """Train as `python -m lapo_tf.train` does.
 
     Args:
         resume: continue the run in the options' run folder.
         callbacks: Keras callbacks, called at every evaluation with `epoch` = step and the metrics.
+        progress: show what the data are and a bar of the steps.
         options: fields of `TrainConfig`, and the agent's under its name: `lapo={"kl_weight": 0.3}`.
 
     Raises:
@@ -145,7 +171,7 @@ def train(*, resume: bool = False, callbacks: Sequence[keras.callbacks.Callback]
     base = build_config({"task": options.get("task", ""), "agent": agent} | task_config(options.get("task", ""), agent))
     config = build_config(options, base)
     runtime.configure(config.compile)
-    return Trainer(config, resume=resume, callbacks=callbacks).run()
+    return Trainer(config, resume=resume, callbacks=callbacks, progress=progress).run()
 
 
 def load_run(folder: Path | str, checkpoint: str | int | None = None) -> Run:

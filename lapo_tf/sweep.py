@@ -226,6 +226,7 @@ def start_ray(address: str) -> Any:
     except ImportError:
         raise UserError("a sweep needs Ray: pip install 'lapo-tf[sweep]'") from None
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would starve trials beside anything else that runs
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
         options |= {"num_cpus": len(os.sched_getaffinity(0)), "include_dashboard": False}

@@ -89,6 +89,7 @@ class Trainer:
         callbacks: Sequence[keras.callbacks.Callback] = (),
         dataset: OfflineDataset | None = None,
         log: Callable[[str], None] = print,
+        progress: bool = True,
     ) -> None:
         """
         Args:
@@ -97,13 +98,15 @@ class Trainer:
             callbacks: Keras callbacks; `on_epoch_end(step, metrics)` is called after each evaluation.
             dataset: the data, if it is at hand already.
             log: what to do with lines for the user.
+            progress: show a bar of the steps, and say what the data are.
         """
         self.config, self.log = (config := config.resolved()), log
         self.task: Task = load_task(config.task)
-        self.resume = resume
+        self.resume, self.progress = resume, progress
         self.folder = RunFolder.open(config.folder()) if resume else RunFolder.create(config.folder())
         data = dataset or self.task.load_dataset(config.dataset or self._used_before(), data=config.data)
-        log(str(data.summary))
+        if progress:
+            log(str(data.summary))
         values = self._agent_values(data)
         self.agent = build_agent(config, values)
         self.loop = TrainingLoop(
@@ -183,7 +186,14 @@ class Trainer:
 
     def _run(self) -> Result:
         config, folder = self.config, self.folder
-        bar = tqdm(total=config.steps, initial=self.step, unit="step", dynamic_ncols=True, desc=config.task)
+        bar = tqdm(
+            total=config.steps,
+            initial=self.step,
+            unit="step",
+            dynamic_ncols=True,
+            desc=config.task,
+            disable=not self.progress,
+        )
         previous = signal.signal(signal.SIGINT, self._on_interrupt) if _in_main_thread() else None
         try:
             self.callbacks.on_train_begin()
