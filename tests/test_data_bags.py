@@ -503,3 +503,39 @@ def test_without_rosbags(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "lapo_tf.data.bags")
     again: Callable[[], Any] = lambda: importlib.import_module("lapo_tf.data.bags")  # noqa: E731
     fails(again, "rosbags", "pip install 'lapo-tf[bags]'")
+
+
+# Logs to try it with --------------------------------------------------------------------------------------------------
+
+
+def test_the_maze_logs_come_back_as_they_were_driven(tmp_path: Path) -> None:
+    from lapo_tf.data import bag_topics, plot_bag, record_maze_logs
+    from lapo_tf.data.collectors.maze2d_logs import JOINT_STATES, OPERATORS, drive
+
+    bags = record_maze_logs(tmp_path / "logs", minutes=0.5, seed=3)
+    fails(lambda: record_maze_logs(tmp_path / "logs", minutes=0.5), "exists already")
+    assert [bag.name for bag in bags] == ["ann", "ben"]
+    topics = {topic.name: topic for topic in bag_topics(bags[1])}
+    assert topics[JOINT_STATES].hz == pytest.approx(100, rel=0.02)
+    assert np.diff(topics[JOINT_STATES].gaps()).item() == pytest.approx(0.31, abs=0.01)
+    assert topics["/job"].hz is None
+    assert len(plot_bag(bags[1]).get_yticks()) == 4
+    layout = {
+        "rate": 100,
+        "max_age": 0.05,
+        "observation": {
+            "position": {"topic": "/joint_states", "field": "position", "joints": ["x", "y"]},
+            "velocity": {"topic": "/joint_states", "field": "velocity", "joints": ["x", "y"]},
+        },
+        "action": {"force": {"topic": "/effort_controller/commands", "time": "receive"}},
+        "episodes": {"change": {"topic": "/job"}},
+    }
+    (tmp_path / "layout.yaml").write_text(yaml.safe_dump(layout))
+    done = import_bags(bags, tmp_path / "layout.yaml", "own/robot-v0", progress=False)
+    assert "/joint_states: 2,970 messages at 100 Hz; 1 gaps beyond max_age, the largest 0.31 s" in str(done)
+    firsts = (0, done.report["bags"][0]["episodes"])
+    for number, (operator, first) in enumerate(zip(OPERATORS.values(), firsts, strict=True)):
+        seen, forces, jobs = drive(operator, 3000, np.random.default_rng([3, number]))
+        episode, length = episodes()[first], int((jobs == 0).sum())
+        np.testing.assert_allclose(episode.observations[: length - 1], seen[: length - 1], atol=1e-6)
+        np.testing.assert_allclose(episode.actions[: length - 1], forces[: length - 1], atol=1e-6)

@@ -1,7 +1,23 @@
-"""Offline data: recorded episodes -> aligned transitions."""
+"""Offline data: recorded episodes -> aligned transitions.
+
+from lapo_tf.data import bag_topics, import_bags, inspect_dataset, relabel_dataset
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from lapo_tf.data.dataset import DatasetSummary, Episode, OfflineDataset, Source, check_spaces, from_episodes
 from lapo_tf.data.readers import Recording, load_dataset, open_recording
+
+if TYPE_CHECKING:
+    from lapo_tf.data.bag_import import import_bags
+    from lapo_tf.data.bag_overview import bag_topics, plot_bag
+    from lapo_tf.data.collectors.maze2d_logs import record_maze_logs
+    from lapo_tf.data.importers import import_d4rl, import_lerobot
+    from lapo_tf.data.inspection import inspect_dataset
+    from lapo_tf.data.inspection_page import write_page
+    from lapo_tf.data.play import play_episode
+    from lapo_tf.data.relabel import relabel_dataset
 
 __all__ = [
     "DatasetSummary",
@@ -9,8 +25,39 @@ __all__ = [
     "OfflineDataset",
     "Recording",
     "Source",
+    "bag_topics",
     "check_spaces",
     "from_episodes",
+    "import_bags",
+    "import_d4rl",
+    "import_lerobot",
+    "inspect_dataset",
     "load_dataset",
     "open_recording",
+    "play_episode",
+    "plot_bag",
+    "record_maze_logs",
+    "relabel_dataset",
+    "write_page",
 ]
+
+_HOMES = {
+    "bag_topics": "bag_overview",
+    "import_bags": "bag_import",
+    "import_d4rl": "importers",
+    "import_lerobot": "importers",
+    "inspect_dataset": "inspection",
+    "play_episode": "play",
+    "plot_bag": "bag_overview",
+    "record_maze_logs": "collectors.maze2d_logs",
+    "relabel_dataset": "relabel",
+    "write_page": "inspection_page",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The names that need a simulator, matplotlib, or an extra such as rosbags, on demand."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lapo_tf.data' has no attribute '{name}'")
+    globals()[name] = getattr(import_module(f"lapo_tf.data.{_HOMES[name]}"), name)
+    return globals()[name]

@@ -115,11 +115,11 @@ class BenchmarkCommand:
 
 
 def import_bag(args: ImportBag) -> None:
-    from lapo_tf.data.bag_import import describe, import_bags
+    from lapo_tf.data.bag_import import import_bags
 
     begun = time.perf_counter()
     done = import_bags(args.bags, args.layout, args.id, force=args.force)
-    print(describe(done.report))
+    print(done)
     _say(done.written, begun)
 
 
@@ -152,10 +152,7 @@ def relabel(args: RelabelCommand) -> None:
     done = relabel_dataset(
         args.data, args.id, task=args.task, rule=args.reward, function=args.function, force=args.force
     )
-    print(
-        f"mean return {done.return_before:.4g} -> {done.return_after:.4g}; steps with a reward "
-        f"{done.rewarded_before:.1%} -> {done.rewarded_after:.1%}; {done.changed:.1%} of the rewards changed"
-    )
+    print(done)
     _say(done.written, begun)
 
 

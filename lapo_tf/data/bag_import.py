@@ -32,9 +32,12 @@ class Imported:
     written: Written
     report: Report
 
+    def __str__(self) -> str:
+        return describe(self.report)
+
 
 def import_bags(
-    paths: Sequence[Path], layout_file: Path, dataset_id: str, *, force: bool = False, progress: bool = True
+    paths: Sequence[Path | str], layout_file: Path | str, dataset_id: str, *, force: bool = False, progress: bool = True
 ) -> Imported:
     """Import bags into a local Minari data set; one bag's used numbers are in memory at a time.
 
@@ -48,10 +51,11 @@ def import_bags(
     Raises:
         UserError: whatever is wrong, in one line; nothing is written then.
     """
+    layout_file = Path(layout_file)
     layout, values = read_layout(layout_file)
     check_own(dataset_id)
     check_new(dataset_id, force=force)
-    bags = find_bags(paths)
+    bags = find_bags([Path(path) for path in paths])
     report: Report = {"bags": []}
     metadata: dict[str, Any] = {
         "source": {"bags": [str(path) for path in bags], "layout": layout_file.name},

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from lapo_tf.data.bag_layout import BagField, BagLayout, Condition
 from lapo_tf.data.resample import Samples, Times

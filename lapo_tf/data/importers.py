@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from lapo_tf.data.dataset import Episode
 from lapo_tf.data.readers import open_recording

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from minari.serialization import deserialize_space
@@ -16,6 +16,10 @@ from lapo_tf.data.readers import OFFICIAL_SHA256, Recording, open_recording
 from lapo_tf.data.store import METADATA, environment_id
 from lapo_tf.tasks import TASKS, Task, load_task
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Section = Literal["Episodes", "Rewards", "Actions", "States", "Channels"]
 FEW = 12  # distinct rewards up to which rewards count as sparse
 
 
@@ -56,6 +60,12 @@ class Inspection:
     quantiles: NDArray[np.float64]
     constant: NDArray[np.bool_]
     findings: list[Finding] = field(default_factory=list)
+
+    def figure(self, section: Section) -> Figure:
+        """One of the pictures of the page (`python -m lapo_tf.data inspect`)."""
+        from lapo_tf.data.inspection_figures import draw
+
+        return draw(self, section)
 
     @property
     def rewarded(self) -> float:

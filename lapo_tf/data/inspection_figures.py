@@ -8,6 +8,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
@@ -16,6 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from lapo_tf.data.inspection import Inspection
+from lapo_tf.errors import unknown
 from lapo_tf.plotting import BLUE, INK, VERMILION
 
 WIDTH = 10.5  # inches
@@ -33,10 +35,21 @@ STYLE: Any = {
     "axes.labelcolor": INK,
 }
 
-Section = tuple[str, str, Callable[[Inspection], Figure]]
+
+def draw(found: Inspection, section: str) -> Figure:
+    """One section's figure, by its title.
+
+    Raises:
+        UserError: there is no such section.
+    """
+    figures = {title: figure for title, _, figure in sections(found)}
+    if section not in figures:
+        raise unknown("section", section, figures)
+    with mpl.rc_context(STYLE):
+        return figures[section](found)
 
 
-def sections(found: Inspection) -> list[Section]:
+def sections(found: Inspection) -> list[tuple[str, str, Callable[[Inspection], Figure]]]:
     """Titles, explanations and figures."""
     states = (
         "Where the ball was (white: never), and the paths of a few episodes, from circle to square; green: rewarded."

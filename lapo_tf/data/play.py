@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from lapo_tf.data.dataset import Episode
 from lapo_tf.data.inspection import task_of

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from lapo_tf.data.dataset import Episode
 from lapo_tf.data.readers import open_recording
@@ -68,13 +68,19 @@ class Relabelled:
     rewarded_after: float
     changed: float
 
+    def __str__(self) -> str:
+        return (
+            f"mean return {self.return_before:.4g} -> {self.return_after:.4g}; steps with a reward "
+            f"{self.rewarded_before:.1%} -> {self.rewarded_after:.1%}; {self.changed:.1%} of the rewards changed"
+        )
+
 
 def relabel_dataset(
     spec: str,
     dataset_id: str,
     *,
     task: str | None = None,
-    rule: Path | None = None,
+    rule: Path | str | None = None,
     function: str | None = None,
     force: bool = False,
     progress: bool = True,
@@ -101,7 +107,7 @@ def relabel_dataset(
     with open_recording(spec, infos=True) as recording:
         check_own(dataset_id, collected=recording.source.provenance == "collected")
         known = dict(recording.metadata.get(METADATA) or {})
-        relabel, declared = _relabel(task, rule, function, known.get("fields") or {})
+        relabel, declared = _relabel(task, None if rule is None else Path(rule), function, known.get("fields") or {})
         tally = _Tally()
         what = task or (str(rule) if rule else str(function))
         with tqdm(total=recording.count, desc="relabelling", unit="episode", disable=not progress) as bar:
