@@ -277,6 +277,27 @@ def test_acting(policy):
     assert np.any(generated != agent.generate(tf.constant(observations), tf.constant([1, 3])))
 
 
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {},
+        {"latent_policy": "tanh"},
+        {"advantage": "q"},
+        {"value": "policy"},
+        {"value": "policy", "latent_policy": "tanh"},
+    ],
+)
+def test_encode_and_advantage(choice):
+    config = replace(SMALL, **choice)
+    agent, (batch, noise) = agent_of(config), example(config)
+    nets, reference = weights(agent), NumpyLAPO(config, *REWARDS)
+    silent = {"value": np.zeros_like(noise["value"])} if config.latent_policy == "tanh" else {"value": None}
+    tensors = {name: tf.constant(value, tf.float32) for name, value in batch.items()}
+    np.testing.assert_allclose(agent.advantage(tensors), reference.advantage(nets, batch, silent), atol=1e-5)
+    mean = forward(nets["encoder"], batch["observations"], batch["actions"])[:, : agent.latent_dim]
+    np.testing.assert_allclose(agent.encode(tensors["observations"], tensors["actions"]), mean, atol=1e-5)
+
+
 def test_random_numbers_of_a_step():
     """The right distributions, independent of each other, and the same eagerly and under XLA."""
     n = 4000

@@ -208,6 +208,15 @@ class Agent(keras.Model):
         """The decoder's actions [B, act] at observations [B, obs] and latents [B, latent], in the agent's units."""
         raise NotImplementedError
 
+    def encode(self, observations: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
+        """Means [B, latent] of the latents' posterior given observations [B, obs] and actions [B, act], all in the
+        agent's units."""
+        raise NotImplementedError
+
+    def advantage(self, batch: Batch) -> tf.Tensor:
+        """A(s, a) [B, 1] of a batch's actions as training weighs them, but with the policy's modes, not samples."""
+        raise NotImplementedError
+
     def generate(self, observations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """`model_action` for raw observations [B, obs], as raw actions [B, act] within the bounds."""
         return self.unscale_action(self.model_action(self.scale_observation(observations), seed))
@@ -218,6 +227,10 @@ class Agent(keras.Model):
     def scale_observation(self, observations: tf.Tensor) -> tf.Tensor:
         """Raw observations [B, obs] to the agent's units."""
         return (observations - self.spec.scaling.obs_mean) / self.spec.scaling.obs_std
+
+    def scale_action(self, actions: tf.Tensor) -> tf.Tensor:
+        """Raw actions [B, act] to the agent's units."""
+        return (actions - self.spec.scaling.act_mean) / self.spec.scaling.act_std
 
     def unscale_action(self, actions: tf.Tensor) -> tf.Tensor:
         """Actions [B, act] in the agent's units to raw ones within the bounds."""

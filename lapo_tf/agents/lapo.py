@@ -177,11 +177,11 @@ class LAPO(Agent):
         pair = tf.concat([observations, self.target_decoder(tf.concat([observations, latents], -1))], -1)
         return pieces.mixed(self.target_q1(pair), self.target_q2(pair), self.config.doubleq_min)
 
-    def value_target(self, observations: tf.Tensor, noise: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Equation 8: Q' at the target policy's action, [B, 1]."""
+    def value_target(self, observations: tf.Tensor, noise: dict[str, tf.Tensor] | None) -> tf.Tensor:
+        """Equation 8: Q' at the target policy's action, [B, 1]; without noise, at its mode."""
         c = self.config
-        latents = self.latent("target_policy", observations, noise["value"])
-        if c.latent_policy == "tanh":  # target smoothing as in TD3, in the latent space
+        latents = self.latent("target_policy", observations, None if noise is None else noise["value"])
+        if noise is not None and c.latent_policy == "tanh":  # target smoothing as in TD3, in the latent space
             latents += tf.clip_by_value(c.latent_noise * noise["value"], -c.latent_noise_clip, c.latent_noise_clip)
         value = self.target_q(observations, latents)
         if c.clip_value:
@@ -191,6 +191,16 @@ class LAPO(Agent):
             horizon = 1.0 / (1.0 - c.discount) if horizon is None else horizon
             value = tf.clip_by_value(value, min(low, low * horizon), max(high, high * horizon))
         return value
+
+    def data_advantage(self, batch: Batch, next_q: tf.Tensor, value_target: tf.Tensor) -> tf.Tensor:
+        """A(s, a) of the data's actions, [B, 1], given Q' at the policy's action in s' and `value_target` of s."""
+        c = self.config
+        if c.advantage == "td":
+            q = batch["rewards"] + self.continues(batch) * c.discount * next_q
+        else:
+            pair = tf.concat([batch["observations"], batch["actions"]], -1)
+            q = tf.minimum(self.q1(pair), self.q2(pair))
+        return q - (self.v(batch["observations"]) if c.value == "network" else value_target)
 
     def importance_weight(self, advantage: tf.Tensor) -> tf.Tensor:
         """omega of equation 7 from A(s, a), [B, 1] each."""
@@ -247,12 +257,7 @@ class LAPO(Agent):
         next_value = self.v(next_observations) if c.value == "network" else next_q
 
         def weights() -> tuple[tf.Tensor, tf.Tensor]:
-            if c.advantage == "td":
-                q = batch["rewards"] + self.continues(batch) * c.discount * next_q
-            else:
-                pair = tf.concat([observations, batch["actions"]], -1)
-                q = tf.minimum(self.q1(pair), self.q2(pair))
-            advantage = q - (self.v(observations) if c.value == "network" else value_target)
+            advantage = self.data_advantage(batch, next_q, value_target)
             return self.importance_weight(advantage), advantage
 
         if c.order == "decoder_first":
@@ -283,6 +288,14 @@ class LAPO(Agent):
 
     def decode(self, observations: tf.Tensor, latents: tf.Tensor) -> tf.Tensor:
         return self.target_decoder(tf.concat([observations, latents], -1))
+
+    def encode(self, observations: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
+        return tf.split(self.encoder(tf.concat([observations, actions], -1)), 2, axis=-1)[0]
+
+    def advantage(self, batch: Batch) -> tf.Tensor:
+        next_latents = self.latent("target_policy", batch["next_observations"], None)
+        next_q = self.target_q(batch["next_observations"], next_latents)
+        return self.data_advantage(batch, next_q, self.value_target(batch["observations"], None))
 
     def model_action(self, observations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Decoded from z ~ N(0, I): the generative model alone."""
