@@ -29,6 +29,17 @@ if TYPE_CHECKING:
 
 BLUE, VERMILION, GREEN, PINK, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 COLOURS = (BLUE, VERMILION, GREEN, PINK, ORANGE, SKY)
+AGENT_COLOURS = {
+    "lapo": BLUE,
+    "iql": VERMILION,
+    "bc": ORANGE,
+    "awac": GREEN,
+    "plas": PINK,
+    "cql": SKY,
+    "awac-gmm": "#7A5195",
+    "bcq": "#8C6D31",
+}
+"""One colour per agent, the same in every figure."""
 WALL, INK, FAINT = "#4A5560", "#222222", "#D8DCE0"
 
 LABELS = {
@@ -36,6 +47,7 @@ LABELS = {
     "eval/return": "return",
     "eval/episode_length": "episode length (steps)",
     "time/seconds": "seconds",
+    "critic/q_mean": "mean Q of the data's actions",
 }
 
 
@@ -97,7 +109,12 @@ def plot_curves(
 
 
 def plot_maze_trajectories(
-    source: Run | tuple[str, Sequence[np.ndarray]], ax: Axes | None = None, *, episodes: int = 10, seed: int = 0
+    source: Run | tuple[str, Sequence[np.ndarray]],
+    ax: Axes | None = None,
+    *,
+    episodes: int = 10,
+    seed: int = 0,
+    color: str | None = None,
 ) -> Axes:
     """Paths of the ball through a maze, each episode in its colour, with walls, starts and the rewarded area.
 
@@ -106,6 +123,7 @@ def plot_maze_trajectories(
         ax: where to draw; default: a new figure.
         episodes: of a run, how many to roll out.
         seed: of a run, the first episode's seed.
+        color: of all paths; default: each has its own.
 
     Raises:
         UserError: no such maze, or a run of another kind of task.
@@ -121,7 +139,7 @@ def plot_maze_trajectories(
     ax.add_collection(PatchCollection(walls, facecolor=WALL, edgecolor=WALL, zorder=2))
     few = len(paths) <= len(COLOURS)
     colours = COLOURS if few else mpl.colormaps["viridis"](np.linspace(0.0, 0.95, len(paths)))
-    for path, colour in zip(paths, colours, strict=False):
+    for path, colour in zip(paths, [color] * len(paths) if color else colours, strict=False):
         path = np.asarray(path)
         ax.plot(path[:, 0], path[:, 1], color=colour, lw=1.3, alpha=0.85, zorder=3)
         ax.plot(*path[0, :2], "o", color=colour, mec=INK, mew=0.8, ms=6, zorder=4)
@@ -140,6 +158,38 @@ def plot_maze_trajectories(
     ]
     ax.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, fontsize="small")
     return tidy(ax)
+
+
+def plot_maze_values(run: Run, ax: Axes | None = None, *, episodes: int = 6, seed: int = 0) -> Axes:
+    """What a run's critics expect everywhere in the maze, for a ball at rest, with paths of its policy on top.
+
+    The colour is Q(s, pi(s)), the discounted return from there: bright places are thought to be good ones, which need
+    not be true. It does not tell agents apart that scale their rewards differently.
+
+    Args:
+        run: of a maze2d task, with an agent that has critics (all but bc).
+        ax: where to draw; default: a new figure.
+        episodes: paths to draw; 0 for the values alone.
+        seed: the first episode's seed.
+
+    Raises:
+        UserError: a run of another kind of task, or of an agent without critics.
+    """
+    from lapo_tf.envs.maze2d import parse_map
+
+    maze, paths = _roll_out(run, episodes, seed)
+    cells = parse_map(maze)
+    ax = ax or new_axes((5.6, 5.0))
+    xs, ys = (np.arange(0.05, size - 1.4, 0.1) for size in cells.shape)
+    points = np.stack(np.meshgrid(xs, ys, indexing="ij"), -1)
+    # As above: a wall's centre is 0.2 before its cell's number.
+    inside = np.floor(points + 0.7).astype(int)
+    observations = np.concatenate([points, np.zeros_like(points)], -1).reshape(-1, 4)
+    values = run.value(observations).reshape(points.shape[:2])
+    values = np.ma.masked_where(cells[inside[..., 0], inside[..., 1]] == "#", values)
+    image = ax.pcolormesh(xs, ys, values.T, cmap="viridis", rasterized=True, zorder=0)
+    ax.figure.colorbar(image, ax=ax, shrink=0.8, label="value (discounted return)")
+    return plot_maze_trajectories((maze, paths), ax, color="white")
 
 
 def plot_toy_histograms(
@@ -246,4 +296,4 @@ def _paper_line(ax: Axes, run: Any, color: str) -> None:
 def _roll_out(run: Run, episodes: int, seed: int) -> tuple[str, list[np.ndarray]]:
     if not run.task.name.startswith("maze2d-"):
         raise UserError(f"task '{run.task.name}' has no maze to draw: give a run of a maze2d task")
-    return run.task.name.removeprefix("maze2d-"), run.rollout(episodes, seed).observations
+    return run.task.name.removeprefix("maze2d-"), run.rollout(episodes, seed).observations if episodes else []

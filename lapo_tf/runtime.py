@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 import sys
@@ -51,11 +53,12 @@ def quiet() -> None:
     with open(os.devnull, "w") as nothing:
         os.dup2(nothing.fileno(), 2)
     try:
-        import lapo_tf.envs  # noqa: F401, isort: skip (it has a say in how MuJoCo is imported)
-        import gymnasium_robotics  # noqa: F401
-        import tensorflow as tf
+        with contextlib.redirect_stderr(io.StringIO()):  # a notebook's stderr is not the file descriptor
+            import lapo_tf.envs  # noqa: F401, isort: skip (it has a say in how MuJoCo is imported)
+            import gymnasium_robotics  # noqa: F401
+            import tensorflow as tf
 
-        tf.config.list_physical_devices()  # looks for GPUs, loudly
+            tf.config.list_physical_devices()  # looks for GPUs, loudly
     finally:
         sys.stderr.flush()
         os.dup2(saved, 2)
