@@ -13,18 +13,24 @@ from __future__ import annotations
 
 import csv
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import matplotlib as mpl
 import numpy as np
 import tyro
+from matplotlib.axes import Axes
 
 from lapo_tf import runtime
 from lapo_tf.cli import parse
 from lapo_tf.errors import UserError, command
+
+if TYPE_CHECKING:
+    from lapo_tf.results import Group
 
 DESCRIPTION = """Write tables and figures of runs: means with intervals over seeds, beside the paper's numbers.
 
@@ -169,36 +175,66 @@ def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 def draw_curves(groups: Sequence[Any], path: Path) -> None:
     """Learning curves, a panel per task: mean over seeds, its 95 % bootstrap band, the paper's LAPO score dashed."""
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import EngFormatter
-
-    from lapo_tf.plotting import FAINT
-    from lapo_tf.results import bootstrap_band
 
     tasks = list(dict.fromkeys(g.task.name for g in groups))
-    colours = _colours(g.label for g in groups)
     figure, axes = plt.subplots(
         1, len(tasks), figsize=(1.6 + 4.0 * len(tasks), 3.4), layout="constrained", squeeze=False, sharey=False
     )
     for ax, task in zip(axes[0], tasks, strict=True):
-        for group in (g for g in groups if g.task.name == task):
-            steps, scores = group.curve()
-            ax.plot(steps, scores.mean(0), color=colours[group.label], lw=1.8, label=group.label)
-            if len(scores) > 1:
-                ax.fill_between(steps, *bootstrap_band(scores), color=colours[group.label], alpha=0.15, lw=0)
+        plot_group_curves([g for g in groups if g.task.name == task], ax)
+        ax.get_legend().remove()
         ax.set_title(task, fontsize="medium")
-        ax.set_xlabel("gradient steps")
-        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
-        ax.grid(axis="y", color=FAINT, lw=0.8)
-        ax.spines[["top", "right"]].set_visible(False)
-    axes[0][0].set_ylabel("normalized score")
+        ax.label_outer()
     handles = {label: line for ax in axes[0] for line, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside right center", frameon=False)
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
 
-def draw_aggregate(groups: Sequence[Any], path: Path) -> bool:
+def plot_group_curves(groups: Sequence[Group], ax: Axes | None = None) -> Axes:
+    """Learning curves of one task's agents: mean over seeds and its 95 % bootstrap band.
+
+    Args:
+        groups: the seeds of each setting, from `lapo_tf.sweep.sweep` or `lapo_tf.results.group_runs`.
+        ax: where to draw; default: a new figure.
+    """
+    from matplotlib.ticker import EngFormatter
+
+    from lapo_tf.plotting import FAINT, new_axes, tidy
+    from lapo_tf.results import bootstrap_band
+
+    ax = ax or new_axes((6.0, 3.6))
+    colours = colours_of(g.label for g in groups)
+    for group in groups:
+        steps, scores = group.curve()
+        ax.plot(steps, scores.mean(0), color=colours[group.label], lw=1.8, label=group.label)
+        if len(scores) > 1:
+            ax.fill_between(steps, *bootstrap_band(scores), color=colours[group.label], alpha=0.15, lw=0)
+    ax.set_xlabel("gradient steps")
+    ax.set_ylabel("normalized score")
+    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    ax.grid(axis="y", color=FAINT, lw=0.8)
+    ax.legend(frameon=False, fontsize="small")
+    return tidy(ax)
+
+
+def draw_aggregate(groups: Sequence[Group], path: Path) -> bool:
     """Interquartile mean and performance profiles over tasks and seeds; False if agents have too little in common."""
+    scores = common_scores(groups)
+    if len(scores) < 2 or min(len(s) for s in scores.values()) < 2:
+        return False
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.4), layout="constrained")
+    plot_iqm(groups, left)
+    plot_profiles(groups, right)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+    return True
+
+
+def common_scores(groups: Sequence[Group]) -> dict[str, np.ndarray]:
+    """Last normalized scores / 100, [seeds, tasks], of the agents that have all tasks with the same number of seeds."""
     labels = list(dict.fromkeys(g.label for g in groups))
     scores: dict[str, np.ndarray] = {}
     tasks = sorted({g.task.name for g in groups})
@@ -206,57 +242,95 @@ def draw_aggregate(groups: Sequence[Any], path: Path) -> bool:
         values = [g.values("last") for task in tasks for g in groups if (g.task.name, g.label) == (task, label)]
         if len(values) == len(tasks) and len({len(v) for v in values}) == 1:
             scores[label] = np.stack(values, 1) / 100.0  # [seeds, tasks]
-    if len(scores) < 2 or min(len(s) for s in scores.values()) < 2:
-        return False
-    import matplotlib.pyplot as plt
+    return scores
 
-    from lapo_tf.plotting import FAINT
 
-    iqm, intervals, grid, profiles, bands = _rliable(scores)
-    colours = _colours(labels)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.4), layout="constrained")
+def plot_iqm(groups: Sequence[Group], ax: Axes | None = None) -> Axes:
+    """Interquartile mean over tasks and seeds (line) with its 95 % stratified bootstrap interval (bar), per agent.
+
+    Args:
+        groups: the seeds of each setting; agents that lack a task or a seed are left out.
+        ax: where to draw; default: a new figure.
+    """
+    from lapo_tf.plotting import FAINT, new_axes, tidy
+
+    scores = common_scores(groups)
+    means, intervals = interquartile_means(scores)
+    colours = colours_of(scores)
+    ax = ax or new_axes((5.0, 0.9 + 0.4 * len(scores)))
     for row, label in enumerate(reversed(scores)):
-        low, high = intervals[label][:, 0]
-        left.barh(row, high - low, left=low, height=0.55, color=colours[label], alpha=0.65)
-        left.plot([iqm[label][0]] * 2, [row - 0.28, row + 0.28], color="black", lw=1.5)
-    left.set_yticks(range(len(scores)), list(reversed(scores)))
-    left.set_xlabel("interquartile mean of the normalized score / 100")
+        low, high = intervals[label]
+        ax.barh(row, high - low, left=low, height=0.55, color=colours[label], alpha=0.65)
+        ax.plot([means[label]] * 2, [row - 0.28, row + 0.28], color="black", lw=1.5)
+    ax.set_yticks(range(len(scores)), list(reversed(scores)))
+    ax.set_xlabel("interquartile mean of the normalized score / 100")
+    ax.grid(axis="x", color=FAINT, lw=0.8)
+    return tidy(ax)
+
+
+def plot_profiles(groups: Sequence[Group], ax: Axes | None = None) -> Axes:
+    """Performance profiles: the share of runs that score more, over the score; with 95 % bootstrap bands.
+
+    Args:
+        groups: the seeds of each setting; agents that lack a task or a seed are left out.
+        ax: where to draw; default: a new figure.
+    """
+    from lapo_tf.plotting import FAINT, new_axes, tidy
+
+    scores = common_scores(groups)
+    grid, profiles, bands = performance_profiles(scores)
+    colours = colours_of(scores)
+    ax = ax or new_axes((5.0, 3.4))
     for label in scores:
-        right.plot(grid, profiles[label], color=colours[label], label=label)
-        right.fill_between(grid, *bands[label], color=colours[label], alpha=0.12, lw=0)
-    right.set_xlabel("normalized score / 100")
-    right.set_ylabel("share of runs above it")
-    right.legend(frameon=False, fontsize="small")
-    for ax in (left, right):
-        ax.grid(axis="x", color=FAINT, lw=0.8)
-        ax.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
-    return True
+        ax.plot(grid, profiles[label], color=colours[label], label=label)
+        ax.fill_between(grid, *bands[label], color=colours[label], alpha=0.12, lw=0)
+    ax.set_xlabel("normalized score / 100")
+    ax.set_ylabel("share of runs above it")
+    ax.legend(frameon=False, fontsize="small")
+    ax.grid(axis="x", color=FAINT, lw=0.8)
+    return tidy(ax)
 
 
-def _rliable(scores: dict[str, np.ndarray]) -> tuple[Any, Any, np.ndarray, Any, Any]:
-    """Interquartile means and performance profiles with stratified bootstrap intervals (Agarwal et al., 2021)."""
+def interquartile_means(scores: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Interquartile mean of scores [seeds, tasks] by agent, and its 95 % interval (Agarwal et al., 2021).
+
+    The interval is a bootstrap stratified by task; of few seeds it is too narrow.
+    """
+    library, metrics = _rliable()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of the bootstrap's own `random_state`, which rliable passes on
+        means, intervals = library.get_interval_estimates(
+            scores, lambda x: np.array([metrics.aggregate_iqm(x)]), reps=2000, random_state=np.random.RandomState(0)
+        )
+    bounds = {label: (float(low), float(high)) for label, ((low,), (high,)) in intervals.items()}
+    return {label: float(mean[0]) for label, mean in means.items()}, bounds
+
+
+def performance_profiles(scores: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, Any]]:
+    """Scores [G]; by agent, the share of its runs above each [G]; and bootstrap bounds of that share, two of [G]."""
+    library, _ = _rliable()
+    low, high = min(s.min() for s in scores.values()), max(s.max() for s in scores.values())
+    grid = np.linspace(min(low, 0.0), high + 0.05, 81)
+    profiles, bands = library.create_performance_profile(scores, grid, reps=1000)
+    return grid, profiles, bands
+
+
+def _rliable() -> tuple[Any, Any]:
+    """Its modules `library` and `metrics`."""
     try:
         from rliable import library, metrics
     except ImportError as error:
         raise UserError(f"a report needs rliable ({error}): pip install 'lapo-tf[sweep]'") from None
-    iqm, intervals = library.get_interval_estimates(
-        scores, lambda x: np.array([metrics.aggregate_iqm(x)]), reps=2000, random_state=np.random.RandomState(0)
-    )
-    low, high = min(s.min() for s in scores.values()), max(s.max() for s in scores.values())
-    grid = np.linspace(min(low, 0.0), high + 0.05, 81)
-    profiles, bands = library.create_performance_profile(scores, grid, reps=1000)
-    return iqm, intervals, grid, profiles, bands
+    return library, metrics
 
 
-def _colours(labels: Iterable[str]) -> dict[str, Any]:
-    """One colour per agent, the same in every figure."""
-    from lapo_tf.results import PAPER_ORDER
+def colours_of(labels: Iterable[str]) -> dict[str, str]:
+    """Each agent's own colour; settings that have none get those that the others leave."""
+    from lapo_tf.plotting import AGENT_COLOURS
 
-    palette = mpl.colormaps["tab10"].colors  # type: ignore[attr-defined]
-    order = [*reversed(PAPER_ORDER), *sorted(set(labels) - set(PAPER_ORDER))]
-    return {label: palette[i % len(palette)] for i, label in enumerate(order)}
+    labels = list(dict.fromkeys(labels))
+    free = cycle([c for name, c in AGENT_COLOURS.items() if name not in labels] or AGENT_COLOURS.values())
+    return {label: AGENT_COLOURS.get(label) or next(free) for label in labels}
 
 
 @command

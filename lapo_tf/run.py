@@ -64,6 +64,14 @@ class Run:
         """Raw actions [B, act] (or [act]) for raw observations [B, obs] (or [obs]); deterministic."""
         return self.agent.act(observations)
 
+    def value(self, observations: np.ndarray) -> np.ndarray:
+        """What the critics expect of the policy at raw observations [B, obs]: discounted returns [B], scaled rewards.
+
+        Raises:
+            UserError: the agent has no critics (bc).
+        """
+        return self.agent.policy_value(self.agent.scale_observation(np.float32(observations))).numpy()
+
     def latents(self, observations: np.ndarray) -> np.ndarray:
         """What the latent policy takes at raw observations [B, obs]: latents [B, latent]. LAPO and PLAS have one."""
         return self.agent.policy_latent(self.agent.scale_observation(np.float32(observations))).numpy()

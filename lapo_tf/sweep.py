@@ -15,16 +15,19 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lapo_tf import runtime
 from lapo_tf.cli import parse
 from lapo_tf.config import Compile, TrainConfig, read_yaml
 from lapo_tf.errors import UserError, command
-from lapo_tf.trials import DONE, FAILED, NEW, RESUME, Trial, grid, remaining, state
+from lapo_tf.trials import DONE, FAILED, NEW, RESUME, Trial, grid, measured, parse_seeds, remaining, state
+
+if TYPE_CHECKING:
+    from lapo_tf.results import Group
 
 DESCRIPTION = """Train every agent on every task with every seed, several at a time, on Ray.
 
@@ -136,10 +139,77 @@ def all_trials(options: SweepCommand) -> list[Trial]:
     names = ("steps", "dataset", "batch_size", "eval_every", "eval_episodes", "compile")
     flags = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     file = read_yaml(options.config) if options.config else {}
-    return grid(options.tasks, options.agents, options.seeds, options.run_dir, flags, file)
+    tasks, agents = ([name for name in text.split(",") if name] for text in (options.tasks, options.agents))
+    return grid(tasks, agents, parse_seeds(options.seeds), options.run_dir, flags, file)
+
+
+def sweep(
+    tasks: Iterable[str],
+    agents: Sequence[str],
+    seeds: Iterable[int] = range(3),
+    run_dir: Path | str = "runs",
+    *,
+    address: str = "local",
+    cpus_per_trial: int = 1,
+    gpus_per_trial: float = 0.0,
+    retry_failed: bool = False,
+    progress: bool = True,
+    **options: Any,
+) -> list[Group]:
+    """Train every agent on every task with every seed, as far as their run folders are not there yet.
+
+    groups = sweep(["maze2d-umaze"], ["iql", "lapo"], range(3), steps=20_000, lapo={"kl_weight": 0.3})
+
+    Args:
+        tasks, seeds: of the grid.
+        agents: names, their own options after colons to compare settings: `lapo:latent-policy=prior`.
+        run_dir: folder of the run folders.
+        address: of Ray: local starts it on this machine, auto joins a running cluster.
+        cpus_per_trial, gpus_per_trial: share of one trial.
+        retry_failed: try failed trials again.
+        progress: show a bar of all trials' steps.
+        options: fields of `TrainConfig` for all trials, and agents' under their names, as for `lapo_tf.train`.
+
+    Returns:
+        The seeds of each setting together, for `lapo_tf.report`'s tables and plots.
+
+    Raises:
+        UserError: a trial failed, Ray is not to be had, or a folder holds something else.
+    """
+    from tqdm.auto import tqdm
+
+    from lapo_tf.results import group_runs, read_run
+
+    own = {k: v for k, v in options.items() if isinstance(v, dict)}
+    trials = grid(tasks, agents, seeds, Path(run_dir), {k: v for k, v in options.items() if k not in own}, own)
+    total = sum(t.config.steps for t in trials)
+    with tqdm(total=total, unit="step", desc="sweep", disable=not progress) as bar:
+
+        def show(now: Progress) -> None:
+            counts = now.counts()
+            bar.set_postfix_str(", ".join(f"{counts[k]} {k}" for k in ("running", "waiting", "done")), refresh=False)
+            bar.update(min(sum(measured(t.folder)[0] for t in trials), total) - bar.n)
+
+        ended = run_trials(trials, address, cpus_per_trial, gpus_per_trial, retry_failed, show)
+    if ended.errors:
+        raise UserError("; ".join(f"{name} failed: {message}" for name, message in ended.errors.items()))
+    return group_runs([read_run(t.folder) for t in trials])
 
 
 def run_sweep(options: SweepCommand, report: Callable[[Progress], None] = lambda progress: None) -> Progress:
+    """Train all trials that are not done; see `run_trials`."""
+    shares = options.cpus_per_trial, options.gpus_per_trial
+    return run_trials(all_trials(options), options.address, *shares, options.retry_failed, report)
+
+
+def run_trials(
+    trials: list[Trial],
+    address: str,
+    cpus_per_trial: int,
+    gpus_per_trial: float,
+    retry_failed: bool,
+    report: Callable[[Progress], None],
+) -> Progress:
     """Train all trials that are not done.
 
     Args:
@@ -148,30 +218,27 @@ def run_sweep(options: SweepCommand, report: Callable[[Progress], None] = lambda
     Raises:
         UserError: Ray is not installed or not to be reached, or a folder holds something else.
     """
-    ray = start_ray(options.address)
-    trials = all_trials(options)
+    ray = start_ray(address)
     progress = Progress(trials, {t.name: state(t) for t in trials})
     resources = ray.cluster_resources()
-    slots = [resources.get("CPU", 1) // options.cpus_per_trial]
-    if options.gpus_per_trial:
-        slots.append(resources.get("GPU", 0) // options.gpus_per_trial)
+    slots = [resources.get("CPU", 1) // cpus_per_trial]
+    if gpus_per_trial:
+        slots.append(resources.get("GPU", 0) // gpus_per_trial)
     progress.parallel = int(min(slots))
     if progress.parallel < 1:
         raise UserError(
-            f"a trial needs {options.cpus_per_trial} cores and {options.gpus_per_trial} GPUs, Ray has "
+            f"a trial needs {cpus_per_trial} cores and {gpus_per_trial} GPUs, Ray has "
             f"{resources.get('CPU', 0):.0f} and {resources.get('GPU', 0):.0f}: ask for less with --cpus-per-trial"
         )
     for trial in trials:
         if progress.states[trial.name] == FAILED:
-            if options.retry_failed:
+            if retry_failed:
                 (trial.folder / "error.txt").unlink()
                 progress.states[trial.name] = state(trial)
             else:
                 progress.errors[trial.name] = (trial.folder / "error.txt").read_text().strip()
     # A process of its own for each trial: TensorFlow keeps memory, and its threads are fixed once.
-    remote = ray.remote(max_calls=1, max_retries=0, num_cpus=options.cpus_per_trial, num_gpus=options.gpus_per_trial)(
-        run_trial
-    )
+    remote = ray.remote(max_calls=1, max_retries=0, num_cpus=cpus_per_trial, num_gpus=gpus_per_trial)(run_trial)
     waiting = [t for t in trials if progress.states[t.name] in (NEW, RESUME)]
     crashes: Counter = Counter()
     futures: dict[Any, Trial] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,12 +62,18 @@ def parse_agent(text: str) -> tuple[str, dict[str, Any], str]:
 
 
 def grid(
-    tasks: str, agents: str, seeds: str, run_dir: Path, flags: dict[str, Any], file: dict[str, Any] | None = None
+    tasks: Iterable[str],
+    agents: Sequence[str],
+    seeds: Iterable[int],
+    run_dir: Path,
+    flags: dict[str, Any],
+    file: dict[str, Any] | None = None,
 ) -> list[Trial]:
     """All trials of a sweep, seed by seed, so that a part of it is already a comparison.
 
     Args:
-        tasks, agents, seeds: lists as on the command line of `lapo_tf.sweep`.
+        tasks, seeds: of all trials.
+        agents: names, their own options after colons, as in `awac:policy=gmm`.
         run_dir: where the run folders are.
         flags: training options of all trials; `file`: the same, with less priority, and agents' sections.
 
@@ -77,11 +83,11 @@ def grid(
     from lapo_tf.tasks import load_task
 
     file = file or {}
-    trials = []
-    for seed in parse_seeds(seeds):
-        for task in filter(None, tasks.split(",")):
+    trials, tasks = [], list(tasks)
+    for seed in seeds:
+        for task in tasks:
             load_task(task)
-            for text in filter(None, agents.split(",")):
+            for text in agents:
                 agent, own, label = parse_agent(text)
                 base = build_config({"task": task, "agent": agent} | task_config(task, agent))
                 own = (file.get(agent) or {}) | own

@@ -200,6 +200,13 @@ class Agent(keras.Model):
         in the agent's units, by a stateless seed [2]."""
         raise NotImplementedError
 
+    def policy_value(self, observations: tf.Tensor) -> tf.Tensor:
+        """Q(s, pi(s)) [B] by the smaller of both critics, for observations [B, obs] in the agent's units; in scaled
+        rewards."""
+        require(hasattr(self, "q1"), "agent", self.name, "one with critics, for bc knows no values")
+        pair = tf.concat([observations, self.policy_action(observations)], -1)
+        return tf.minimum(self.q1(pair), self.q2(pair))[:, 0]
+
     def policy_latent(self, observations: tf.Tensor) -> tf.Tensor:
         """The latent [B, latent] that the trained policy takes at observations [B, obs] in the agent's units."""
         raise NotImplementedError
