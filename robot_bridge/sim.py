@@ -5,7 +5,8 @@ Commands in, by what the task's actions are: /velocity_controller/commands, /eff
 /position_controller/commands (std_msgs/Float64MultiArray in the order of /joint_states), and for velocities
 /joint_trajectory_controller/joint_trajectory and the action /joint_trajectory_controller/follow_joint_trajectory.
 Services: /sim/reset (std_srvs/Trigger) begins the next episode, /sim/lock_step (std_srvs/SetBool) locks the steps to
-the commands or lets time run.
+the commands or lets time run. To provoke faults, a std_msgs/String on /sim/sensor says what becomes of /joint_states:
+"good", "silent", "frozen" (the last message again and again) or "nan".
 
 It treats commands as a careful controller would: wrong lengths, names or NaN are refused, and so is a trajectory whose
 end is past; an array is in force for `COMMAND_TIMEOUT` seconds; at its end a trajectory stands.
@@ -45,6 +46,7 @@ COMMAND_TIMEOUT = 0.2  # s of simulated time that an array of commands is in for
 STATUS = 0.1  # s between reports of the status in real time
 REPEAT = 0.5  # s after which a locked simulation says its state again
 TRAJECTORY = "/joint_trajectory_controller/joint_trajectory"
+SENSOR = ("good", "silent", "frozen", "nan")
 FOLLOW = "/joint_trajectory_controller/follow_joint_trajectory"
 JOINT_STATE, ARRAY = "sensor_msgs/msg/JointState", "std_msgs/msg/Float64MultiArray"
 
@@ -130,6 +132,8 @@ class Simulation:
         self.counters = Counters()
         self.received: list[tuple[float, str, Message]] | None = None  # every command with its time, where wanted
         self.time = 1.0  # of the simulation; it never runs back
+        self.sensor = "good"
+        self._sensed: Message | None = None
         self.episode = Episode(-1, seed - 1)
         self.results: list[Episode] = []
         self._frames: list[Any] = []
@@ -167,6 +171,7 @@ class Simulation:
             kind = "trajectory_msgs/msg/JointTrajectory"
             add(transport.subscribe(TRAJECTORY, kind, self._on_trajectory))
             add(transport.advertise_action(FOLLOW, "control_msgs/action/FollowJointTrajectory", self._on_goal))
+        add(transport.subscribe("/sim/sensor", "std_msgs/msg/String", self._on_sensor))
         add(transport.advertise_service("/sim/reset", "std_srvs/srv/Trigger", self._on_reset))
         add(transport.advertise_service("/sim/lock_step", "std_srvs/srv/SetBool", self._on_lock))
 
@@ -247,6 +252,20 @@ class Simulation:
         if start + offsets[-1] <= self.time:
             return "its end is past"
         return Trajectory(start + offsets, positions)
+
+    def _on_sensor(self, message: Message) -> None:
+        if message.get("data") in SENSOR:
+            self.sensor = message["data"]
+        else:
+            self.counters.add("refused.sensor")
+
+    def _sense(self, message: Message) -> Message | None:
+        """What the sensor makes of the joints' state; None if it says nothing."""
+        if self.sensor != "frozen" or self._sensed is None:
+            self._sensed = message
+        if self.sensor == "nan":  # which a rosbridge hands on as null
+            return message | {name: [None] * len(message[name]) for name in ("position", "velocity")}
+        return None if self.sensor == "silent" else self._sensed
 
     def _on_reset(self, _: Message, respond: Respond) -> None:
         def reset() -> None:
@@ -390,20 +409,24 @@ class Simulation:
             message: Message = {"header": header, "name": names, "position": [], "velocity": [], "effort": []}
             for quantity, pairs in quantities.items():
                 message[quantity] = [float(self._observation[i]) for _, i in pairs]
-            self.transport.publish(topic, message)
+            sensed = self._sense(message) if topic == "/joint_states" else message
+            if sensed is not None:
+                self.transport.publish(topic, sensed)
         self.transport.publish("/clock", {"clock": time_message(self.time)})
         if self.lock_step or self.time >= self._next_status:
             self._next_status = self.time + STATUS * self.speed
             self.transport.publish("/sim/status", {"data": json.dumps(self.status())})
 
     def status(self) -> dict[str, Any]:
-        """The present episode, and the scores of all that are done."""
+        """The present episode, the scores of all that are done, and how fast the joints really move, where it is known."""
+        known = self.task.env_id.startswith(("lapo/Kitchen", "lapo/Maze2d"))  # their first joints are the robot's
         scores = [self.task.normalized(episode.score) for episode in self.results]
         seeds = [episode.seed for episode in self.results]
         return vars(self.episode) | {
             "scores": scores,
             "seeds": seeds,
             "time": self.time,
+            "velocity": self.env.unwrapped.data.qvel[: len(self.joints)].tolist() if known else [],
             "counters": self.counters.snapshot(),
         }
 
