@@ -418,7 +418,7 @@ class Simulation:
             self.transport.publish("/sim/status", {"data": json.dumps(self.status())})
 
     def status(self) -> dict[str, Any]:
-        """The present episode, the scores of all that are done, and how fast the joints really move, where it is known."""
+        """The present episode, the scores of all that are done, and the joints' true speed where known."""
         known = self.task.env_id.startswith(("lapo/Kitchen", "lapo/Maze2d"))  # their first joints are the robot's
         scores = [self.task.normalized(episode.score) for episode in self.results]
         seeds = [episode.seed for episode in self.results]
