@@ -30,10 +30,10 @@ class BagTopic:
     @property
     def hz(self) -> float | None:
         """Messages per second between gaps; None of a topic that does not speak regularly."""
-        steps = np.diff(self.times)
-        if len(self.times) < REGULAR or np.quantile(steps, 0.9) > 2.0 * np.median(steps):
+        if len(self.times) < REGULAR:
             return None
-        return float(1.0 / max(np.median(steps), 1e-9))
+        low, median, high = np.quantile(np.diff(self.times), (0.1, 0.5, 0.9))
+        return float(1.0 / median) if high - low < median else None
 
     def gaps(self) -> NDArray[np.float64]:
         """Where a regular topic was silent: from and until, in seconds [k, 2]."""
@@ -49,7 +49,7 @@ class BagTopic:
 
 
 def bag_topics(path: Path | str) -> list[BagTopic]:
-    """The topics of a bag, the one that speaks most first. Messages are counted, not read.
+    """The topics of a bag, regular ones first. Messages are counted, not read.
 
     Raises:
         UserError: no bag there, or more than one, or it cannot be read.
@@ -70,7 +70,7 @@ def bag_topics(path: Path | str) -> list[BagTopic]:
         BagTopic(name, kind, (np.array(times.get(name, ()), np.int64) - begin).astype(np.float64) / NS)
         for name, kind in types.items()
     ]
-    return sorted(topics, key=lambda topic: -len(topic.times))
+    return sorted(topics, key=lambda topic: (topic.hz is None, topic.name))
 
 
 def plot_bag(path: Path | str, ax: Axes | None = None) -> Axes:
@@ -92,6 +92,7 @@ def plot_bag(path: Path | str, ax: Axes | None = None) -> Axes:
             ax.annotate(f"{end - begin:.2g} s", (end, row), xytext=(3, 0), textcoords="offset points", va="center")
     ax.set_yticks(range(len(topics)), [topic.name for topic in topics])
     ax.invert_yaxis()
+    ax.set_xlim(left=0.0)
     ax.set_xlabel("seconds")
     ax.set_title(Path(path).name, loc="left", fontsize="medium")
     ax.tick_params(axis="y", length=0)
