@@ -140,6 +140,25 @@ def test_an_action_does_not_depend_on_the_batch(run):
     assert run.policy(PROBE[:0]).shape == (0, 2)
 
 
+def test_what_a_run_is_made_of(run):
+    """The policy decodes its own latent; its value is that of the smaller critic, in the agent's units."""
+    np.testing.assert_allclose(run.decode(PROBE, run.latents(PROBE)), run.policy(PROBE), atol=1e-5)
+    scaling = run.agent.spec.scaling
+    pair = np.concatenate(
+        [(PROBE - scaling.obs_mean) / scaling.obs_std, (run.policy(PROBE) - scaling.act_mean) / scaling.act_std], 1
+    )
+    expected = np.minimum(run.agent.q1(pair), run.agent.q2(pair))[:, 0]
+    inside = (np.abs(run.policy(PROBE)) < 1).all(1)  # elsewhere the action is clipped after the critic has seen it
+    assert inside.any()
+    np.testing.assert_allclose(run.value(PROBE)[inside], expected[inside], atol=1e-5)
+
+
+def test_an_agent_without_critics_knows_no_values(run):
+    cloned = AGENTS["bc"](AGENTS["bc"].Config(hidden=(4,)), run.agent.spec)
+    with pytest.raises(UserError, match="agent is bc: expected one with critics"):
+        cloned.policy_value(PROBE)
+
+
 def test_a_rollout_equals_a_plain_loop(run):
     rollout = run.rollout(3, seed=5)
     env = run.task.make_env()

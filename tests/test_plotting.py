@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 import matplotlib
 
@@ -11,9 +12,9 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from matplotlib.collections import PatchCollection, PolyCollection
+from matplotlib.collections import PatchCollection, PolyCollection, QuadMesh
 from matplotlib.colors import to_hex
-from matplotlib.patches import Circle, StepPatch
+from matplotlib.patches import Circle, Rectangle, StepPatch
 
 from lapo_tf import plotting
 from lapo_tf.agents import AGENTS
@@ -21,6 +22,8 @@ from lapo_tf.config import TrainConfig
 from lapo_tf.envs.maze2d import BODY_OFFSET, MAPS, build_model
 from lapo_tf.envs.toy import toy_reward
 from lapo_tf.errors import UserError
+from lapo_tf.plotting_latent import plot_toy_latents
+from lapo_tf.tasks import load_task
 from lapo_tf.training.run_folder import RunFolder
 
 
@@ -138,7 +141,50 @@ def test_an_unknown_maze_is_told():
         plotting.plot_maze_trajectories(("umase", []))
 
 
+def test_values_are_drawn_where_the_ball_can_be():
+    """A map of a made-up value, x + 10 y, is read back place by place; walls have none."""
+    run = SimpleNamespace(
+        task=load_task("maze2d-umaze"),
+        value=lambda observations: observations[:, 0] + 10 * observations[:, 1],
+        rollout=lambda episodes, seed: SimpleNamespace(observations=[np.ones((4, 4))] * episodes),
+    )
+    ax = plotting.plot_maze_values(run, episodes=3)
+    mesh = next(c for c in ax.collections if isinstance(c, QuadMesh))
+    corners = mesh.get_coordinates()
+    x, y = np.moveaxis((corners[:-1, :-1] + corners[1:, 1:]) / 2, -1, 0)
+    values = mesh.get_array()
+    np.testing.assert_allclose(values.compressed(), (x + 10 * y)[~values.mask])
+    (walls,) = [c for c in ax.collections if isinstance(c, PatchCollection)]
+    boxes = [path.get_extents() for path in walls.get_paths()]
+    covered = np.zeros(x.shape, bool)
+    for box in boxes:
+        covered |= (x > box.x0) & (x < box.x1) & (y > box.y0) & (y < box.y1)
+    np.testing.assert_array_equal(values.mask, covered)
+    assert {to_hex(line.get_color()) for line in ax.lines if len(line.get_xdata()) > 1} == {"#ffffff"}
+    assert not [line for line in plotting.plot_maze_values(run, episodes=0).lines if len(line.get_xdata())]
+
+
 # The toy task
+
+
+def test_the_map_of_a_latent_space():
+    """A made-up decoder whose action is the first latent; a latent policy far outside is drawn at the edge."""
+    run = SimpleNamespace(
+        agent=SimpleNamespace(latent_dim=2),
+        config=SimpleNamespace(agent_config=SimpleNamespace(latent_bound=2.0)),
+        decode=lambda observations, latents: latents[:, :1],
+        latents=lambda observations: np.array([[9.0, 0.5]]),
+    )
+    ax = plot_toy_latents(run)
+    mesh = next(c for c in ax.collections if isinstance(c, QuadMesh))
+    np.testing.assert_allclose(mesh.get_array()[0], np.linspace(-4, 4, 161))
+    assert ax.lines[-1].get_xydata().tolist() == [[4.0, 0.5]]
+    (square,) = [patch for patch in ax.patches if isinstance(patch, Rectangle)]
+    assert (square.get_xy(), square.get_width()) == ((-2.0, -2.0), 4.0)
+    assert not [patch for patch in plot_toy_latents(run, bound=np.inf).patches if isinstance(patch, Rectangle)]
+    run.agent.latent_dim = 18
+    with pytest.raises(UserError, match="dimensions of the latent space is 18"):
+        plot_toy_latents(run)
 
 
 def test_histograms_peak_at_one_where_the_actions_are():
