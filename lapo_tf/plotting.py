@@ -175,12 +175,12 @@ def plot_maze_values(run: Run, ax: Axes | None = None, *, episodes: int = 6, see
     Raises:
         UserError: a run of another kind of task, or of an agent without critics.
     """
-    from lapo_tf.envs.maze2d import parse_map
+    from lapo_tf.envs.maze2d import GOAL_RADIUS, goal_of, parse_map
 
     maze, paths = _roll_out(run, episodes, seed)
     cells = parse_map(maze)
     ax = ax or new_axes((5.6, 5.0))
-    xs, ys = (np.arange(0.05, size - 1.4, 0.1) for size in cells.shape)
+    xs, ys = (np.arange(0.025, size - 1.4, 0.05) for size in cells.shape)
     points = np.stack(np.meshgrid(xs, ys, indexing="ij"), -1)
     # As above: a wall's centre is 0.2 before its cell's number.
     inside = np.floor(points + 0.7).astype(int)
@@ -189,6 +189,7 @@ def plot_maze_values(run: Run, ax: Axes | None = None, *, episodes: int = 6, see
     values = np.ma.masked_where(cells[inside[..., 0], inside[..., 1]] == "#", values)
     image = ax.pcolormesh(xs, ys, values.T, cmap="viridis", rasterized=True, zorder=0)
     ax.figure.colorbar(image, ax=ax, shrink=0.8, label="value (discounted return)")
+    ax.add_patch(Circle(tuple(goal_of(maze)), GOAL_RADIUS, fill=False, ec="white", ls="--", lw=1.2, zorder=1))
     return plot_maze_trajectories((maze, paths), ax, color="white")
 
 

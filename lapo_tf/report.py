@@ -262,6 +262,8 @@ def plot_iqm(groups: Sequence[Group], ax: Axes | None = None) -> Axes:
         low, high = intervals[label]
         ax.barh(row, high - low, left=low, height=0.55, color=colours[label], alpha=0.65)
         ax.plot([means[label]] * 2, [row - 0.28, row + 0.28], color="black", lw=1.5)
+    ax.use_sticky_edges = False  # an interval's end is not the edge of the picture
+    ax.margins(x=0.06)
     ax.set_yticks(range(len(scores)), list(reversed(scores)))
     ax.set_xlabel("interquartile mean of the normalized score / 100")
     ax.grid(axis="x", color=FAINT, lw=0.8)
