@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Circle, Rectangle
+from matplotlib.ticker import PercentFormatter
 
 from lapo_tf.errors import require
 from lapo_tf.plotting import BLUE, COLOURS, FAINT, INK, PINK, VERMILION, new_axes, tidy
@@ -146,4 +148,41 @@ def plot_latent_walk(
         if abs(edge) < extent:
             ax.axvline(edge, color=INK, lw=0.9, ls=":")
     ax.set_xlim(-extent, extent)
+    return tidy(ax)
+
+
+def plot_outside(
+    bounds: Sequence[float],
+    shares: Sequence[float],
+    policies: Mapping[float, float],
+    ax: Axes | None = None,
+    *,
+    own: float = 0.05,
+) -> Axes:
+    """How often actions leave the data, over the bound of the latents they are decoded from.
+
+    Args:
+        bounds: of random latents, finite and ascending.
+        shares: of their actions that are outside, 0 to 1, one per bound.
+        policies: the same share for trained latent policies, by their bound, which may be inf.
+        ax: where to draw; default: a new figure.
+        own: the share of the data's own actions, a dashed line.
+    """
+    ax = ax or new_axes((6.0, 3.8))
+    free = 1.15 * max(bounds)  # where inf stands
+    ax.axhline(own, color=INK, lw=1.0, ls=(0, (5, 3)), label="data's own actions")
+    ax.plot(bounds, shares, color=BLUE, lw=2.0, marker="o", ms=4, label="random latents within the bound")
+    x = [free if math.isinf(bound) else bound for bound in policies]
+    ax.plot(
+        x, list(policies.values()), "*", color=PINK, mec=INK, mew=0.8, ms=15, label="trained latent policy", zorder=4
+    )
+    ax.axvline((max(bounds) + free) / 2, color=FAINT, lw=1.2)
+    ticks = list(range(0, math.floor(max(bounds)) + 1, 2))
+    ax.set_xticks([*ticks, free], [*map(str, ticks), "none"])
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.set_xlim(0.0, free * 1.04)
+    ax.set_ylim(0.0, 1.05)
+    ax.set_xlabel("bound of the latents")
+    ax.set_ylabel("actions outside the data")
+    ax.legend(frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return tidy(ax)
