@@ -10,6 +10,7 @@ Beside the bag lies `layout.yaml`, which the importer takes.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from pathlib import Path
@@ -21,6 +22,8 @@ from robot_bridge.bundle import Description
 from robot_bridge.counters import Counters
 from robot_bridge.errors import UserError
 from robot_bridge.interfaces import from_dict, get_interface, to_rosbags, typestore
+
+LOGGER = logging.getLogger(__name__)
 
 TOPICS = {
     "/policy/observation": "sensor_msgs/msg/JointState",
@@ -68,7 +71,8 @@ class DecisionLog:
             )
         )
         self._kinds = {topic: get_interface(kind) for topic, kind in TOPICS.items()}
-        typestore()  # loads the definitions, which would hold up a loop that runs already
+        for topic in TOPICS:  # makes the code that writes them: later, that would hold up the loop
+            self._encode(topic, {})
         self._writer = Writer(folder / "bag", version=9, storage_plugin=StoragePlugin.MCAP)
         self._thread = threading.Thread(target=self._run, name="decision log", daemon=True)
         self._thread.start()
@@ -86,12 +90,22 @@ class DecisionLog:
         self._thread.join()
 
     def _run(self) -> None:
-        with self._writer as writer:
-            connections = {
-                topic: writer.add_connection(topic, kind, typestore=typestore()) for topic, kind in TOPICS.items()
-            }
-            while (item := self._queue.get()) is not None:
-                topic, nanoseconds, message = item
-                native = to_rosbags(from_dict(self._kinds[topic], message, partial=True, allow_nan=True))
-                data = typestore().serialize_cdr(native, TOPICS[topic])
-                writer.write(connections[topic], nanoseconds, data)
+        item: tuple[str, int, dict[str, Any]] | None = ("", 0, {})
+        try:
+            with self._writer as writer:
+                connections = {
+                    topic: writer.add_connection(topic, kind, typestore=typestore()) for topic, kind in TOPICS.items()
+                }
+                while (item := self._queue.get()) is not None:
+                    topic, nanoseconds, message = item
+                    writer.write(connections[topic], nanoseconds, self._encode(topic, message))
+        except OSError as error:  # a full disk does not stop a robot
+            LOGGER.error("the log of decisions ends here: %s", error)
+            self._counters.add("dropped.log")
+        while item is not None:
+            item = self._queue.get()
+            self._counters.add("dropped.log", item is not None)
+
+    def _encode(self, topic: str, message: dict[str, Any]) -> bytes:
+        native = to_rosbags(from_dict(self._kinds[topic], message, partial=True, allow_nan=True))
+        return bytes(typestore().serialize_cdr(native, TOPICS[topic]))

@@ -22,12 +22,18 @@ from robot_bridge.bundle import Description
 from robot_bridge.errors import ArgumentParser, UserError, command, require
 from robot_bridge.policy_node import DIAGNOSTICS, DIAGNOSTICS_TYPE, TRIGGER
 from robot_bridge.server import RosbridgeServer
+from robot_bridge.timing import keep_time
 from robot_bridge.transport import Message, RosbridgeTransport
 
 DESCRIPTION = """Server, simulated robot and policy node in one command, with their state on one line.
 
-In real time the policy is guarded as on a real arm; --lock-step runs it as lapo_tf.evaluate does, to compare scores."""
+In real time the policy is guarded as on a real arm; --lock-step runs it as lapo_tf.evaluate does, to compare scores.
 
+  python -m robot_bridge.demo --policy policy/ --minutes 10 --report demo.json     measure the loop"""
+
+NUMBERS: tuple[str, ...] = ("loop_rate_hz", "deadline_misses", "jitter_ms", "work_ms", "latency_ms", "round_trip_ms")
+NUMBERS += ("sent", "limited", "holds", "faults")
+START_WITHIN = 60.0  # s for the simulation to load
 STOP_WITHIN = 8.0  # s for a process to end by itself
 
 
@@ -125,9 +131,10 @@ def parser() -> ArgumentParser:
     parser.add_argument("--policy", type=Path, required=True, help="folder of the bundle (python -m lapo_tf.export)")
     parser.add_argument("--robot", help="robot config; default: sim-kitchen, or none in --lock-step")
     parser.add_argument("--episodes", type=int, default=3, help="episodes to run")
+    parser.add_argument("--minutes", type=float, help="begin episodes for so long, however many they are")
     parser.add_argument("--seed", type=int, default=0, help="episode i is reset with seed + i")
     parser.add_argument("--lock-step", action="store_true", help="no real time: exactly as lapo_tf.evaluate")
-    parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds per second, in real time")
+    parser.add_argument("--viewer", action="store_true", help="show the simulation in a window")
     parser.add_argument("--video", type=Path, metavar="FOLDER", help="film every episode")
     parser.add_argument("--log", type=Path, metavar="FOLDER", help="log every decision as a bag (MCAP)")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the numbers of the end as JSON")
@@ -139,6 +146,10 @@ def main() -> None:
     """The command."""
     args = parser().parse_args()
     require(args.episodes > 0, "--episodes", args.episodes, "1 or more")
+    require(args.minutes is None or args.minutes > 0, "--minutes", args.minutes, "above 0")
+    require(
+        args.minutes is None or not args.lock_step, "--minutes", args.minutes, "none with --lock-step: no time runs"
+    )
     description = Description.read(args.policy)
     robot = args.robot or default_robot(description, args.lock_step)
     processes, server = Processes(), RosbridgeServer(port=0)
@@ -148,26 +159,29 @@ def main() -> None:
         try:
             sim = ["--task", description.task, "--url", server.url, "--seed", str(args.seed), "--results", str(results)]
             node = ["--policy", str(args.policy), "--url", server.url, "--report", str(report)]
-            if args.lock_step:
-                sim += ["--lock-step", "--episodes", str(args.episodes)]
-                node += ["--lock-step"]
-            else:
-                sim += ["--speed", str(args.speed)]
-                node += ["--robot", str(robot)]
+            sim += ["--lock-step", "--episodes", str(args.episodes)] if args.lock_step else []
             sim += ["--video", str(args.video)] if args.video else []
+            sim += ["--viewer"] if args.viewer else []
+            node += ["--lock-step"] if args.lock_step else ["--robot", str(robot)]
             node += ["--log", str(args.log)] if args.log else []
             processes.start("sim", sim)
-            processes.start("run", node)
-            print(f"server at {server.url}; simulation and policy node in their own processes; Ctrl-C ends all")
             watcher = Watcher(server.url)
+            print(f"server at {server.url}; simulation and policy node in their own processes; Ctrl-C ends all")
+            machine = {"cores": os.cpu_count(), "load": os.getloadavg()[0], "seconds": 0.0}
+            began = time.monotonic()
             try:
-                watch(processes, watcher, args.episodes, args.lock_step)
+                wait_for_simulation(processes, watcher)
+                processes.start("run", node)
+                keep_time()
+                began = time.monotonic()
+                watch(processes, watcher, args.episodes, args.minutes, args.lock_step)
             except KeyboardInterrupt:
                 print("\nending…")
             finally:
+                machine["seconds"] = round(time.monotonic() - began, 1)
                 watcher.transport.close()
                 processes.stop_all()
-            finish(description, read(results), read(report), args.report)
+            finish(description, read(results), read(report), machine, args.report)
         finally:
             processes.stop_all()
             server.stop()
@@ -183,16 +197,32 @@ def default_robot(description: Description, lock_step: bool) -> str | None:
     raise UserError(f"no config comes along for {description.task} in real time: give --robot, or --lock-step")
 
 
-def watch(processes: Processes, watcher: Watcher, episodes: int, lock_step: bool) -> None:
-    """Enable, look on and reset until all episodes are done."""
+def check_alive(processes: Processes) -> None:
+    """Raises UserError if a process has failed, with its last words."""
+    if (name := processes.failed()) is not None:
+        raise UserError(f"{name} ended with: " + " / ".join(processes.lines[name][-3:]))
+
+
+def wait_for_simulation(processes: Processes, watcher: Watcher) -> None:
+    """So that the node's loop does not run beside a simulation that loads with all cores."""
+    end = time.monotonic() + START_WITHIN
+    while not watcher.sim:
+        check_alive(processes)
+        if time.monotonic() > end:
+            raise UserError(f"the simulation says nothing for {START_WITHIN:g} s")
+        time.sleep(0.1)
+
+
+def watch(processes: Processes, watcher: Watcher, episodes: int, minutes: float | None, lock_step: bool) -> None:
+    """Enable, look on and reset until all episodes are done, or the last one that began within `minutes`."""
     began, enabled, shown = time.monotonic(), -1, 0.0
     live = sys.stdout.isatty()
     while True:
         time.sleep(0.1)
-        if (name := processes.failed()) is not None:
-            raise UserError(f"{name} ended with: " + " / ".join(processes.lines[name][-3:]))
-        sim = watcher.sim
-        if len(sim.get("scores", ())) >= episodes or (lock_step and processes.ended("sim")):
+        check_alive(processes)
+        sim, now = watcher.sim, time.monotonic()
+        enough = now - began > 60 * minutes if minutes else len(sim.get("scores", ())) >= episodes
+        if (enough and sim.get("done")) or (lock_step and processes.ended("sim")):
             return
         if sim and not lock_step:
             if sim["done"]:
@@ -216,21 +246,29 @@ def read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def finish(description: Description, sim: dict[str, Any], node: dict[str, Any], report: Path | None) -> None:
+def finish(
+    description: Description, sim: dict[str, Any], node: dict[str, Any], machine: dict[str, Any], report: Path | None
+) -> None:
     """The numbers at the end."""
-    scores = sim.get("scores", [])
-    mean = f"{sum(scores) / len(scores):.1f}" if scores else "none"
-    print(f"\nscore through the bridge   {mean}  ({', '.join(f'{s:.0f}' for s in scores)})")
-    if direct := dict(zip(description.score.get("seeds", []), description.score.get("scores", []), strict=False)):
-        same = [direct[seed] for seed in sim.get("seeds", []) if seed in direct]
-        if same:
-            print(f"run directly, same seeds   {sum(same) / len(same):.1f}  ({', '.join(f'{s:.0f}' for s in same)})")
-        print(f"run directly, {len(direct):3d} episodes  {description.score['normalized_score']:.1f}")
-    for key in ("deadline_misses", "jitter_ms", "work_ms", "sent", "limited", "holds", "faults"):
+    scores = dict(zip(sim.get("seeds", []), sim.get("scores", []), strict=False))
+    direct = dict(zip(description.score.get("seeds", []), description.score.get("scores", []), strict=False))
+    both = [seed for seed in scores if seed in direct]
+    print()
+    for name, some in (
+        ("score through the bridge", list(scores.values())),
+        ("  on seeds known directly", [scores[seed] for seed in both]),
+        ("  run directly, same seeds", [direct[seed] for seed in both]),
+        ("run directly, all", list(direct.values())),
+    ):
+        if some:
+            print(f"{name:26s} {sum(some) / len(some):.1f} of {len(some)} ({', '.join(f'{s:.0f}' for s in some)})")
+    for key in NUMBERS:
         if key in node:
             print(f"{key:26s} {node[key]}" + ("  (p50/p99/max)" if key.endswith("_ms") else ""))
+    print(f"{'machine':26s} {machine['cores']} cores, load {machine['load']:.1f} before, {machine['seconds']:.0f} s")
     if report:
-        report.write_text(json.dumps({"sim": sim, "node": node, "direct": description.score}, indent=1))
+        values = {"machine": machine, "sim": sim, "node": node, "direct": description.score}
+        report.write_text(json.dumps(values, indent=1))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ class Snapshot:
         position: measured, of the robot's joints [n], NaN likewise.
         age, max_age, oldest: of the most overdue number, and what it is; see `robot_bridge.guards.RobotState`.
         stamp: of the newest message of the first input, s in the robot's clock; 0 if it has none.
+        since: s since the first input's newest message came, infinite if none did.
     """
 
     observation: Array
@@ -39,6 +40,7 @@ class Snapshot:
     max_age: float
     oldest: str
     stamp: float
+    since: float
 
 
 class _Stamps:
@@ -87,6 +89,7 @@ class Observer:
         if robot.limits is None:  # nothing is done with positions: they need not be measured
             self._position[:], self._position_times[:] = 0.0, np.inf
         self._stamps = [_Stamps() for _ in robot.inputs]
+        self._last_came = -math.inf
         self._layouts: dict[tuple[int, tuple[str, ...]], list[tuple[str, Any, Any]]] = {}
 
     def receive(self, number: int, message: dict[str, Any], now: float | None = None) -> bool:
@@ -104,6 +107,8 @@ class Observer:
         except (KeyError, TypeError, ValueError, IndexError, AttributeError):
             self.counters.add("rejected.malformed")
             return False
+        if number == 0:
+            self._last_came = now
         return True
 
     def snapshot(self, now: float | None = None) -> Snapshot:
@@ -112,11 +117,11 @@ class Observer:
         with self._lock:
             observation, position = self._values.copy(), self._position.copy()
             ages = np.concatenate([now - self._times, now - self._position_times])
-            stamp = self._stamps[0].now(now)
+            stamp, since = self._stamps[0].now(now), now - self._last_came
         limits = np.concatenate([self._limits, np.full(len(position), self._robot.inputs[0].max_age)])
         worst = int(np.argmax(ages / limits))
         names = [*self._names, *self._joints]
-        return Snapshot(observation, position, float(ages[worst]), float(limits[worst]), names[worst], stamp)
+        return Snapshot(observation, position, float(ages[worst]), float(limits[worst]), names[worst], stamp, since)
 
     def complete(self) -> float | None:
         """The stamp that the latest messages of all inputs have in common, or None."""

@@ -53,6 +53,8 @@ DIAGNOSTICS, DIAGNOSTICS_TYPE = "/diagnostics", "diagnostic_msgs/msg/DiagnosticA
 DIAGNOSTICS_PERIOD = 0.5  # s
 ZEROS = 5  # commands of zero sent after standing still, before silence
 CORRECTION = 0.1  # share of a velocity-driven robot's drift that is taken back per tick
+BEHIND = 0.1  # of a period that a tick is to come after its input: inputs come a little late at times
+DRIFT = 0.005  # of a period
 RECENT = 500  # ticks that diagnostics tell the timing of: a look at all of them would hold up the loop
 STALLED = 5  # periods without a tick after which the robot has stopped by itself
 
@@ -126,7 +128,7 @@ class PolicyNode:
         self._zeros_left, self._muted, self.sent = 0, True, False
         self._ending, self._arrived = threading.Event(), threading.Event()
         self._next_diagnostics = -np.inf
-        self._age = np.inf  # s, of what the present tick acts on
+        self._age = self._since = np.inf  # s, of what the present tick acts on, and of the first input
         self._executed: list[np.ndarray] = []
         self._wall, self._decided = time.time() - clock(), _header(time.time())
         self._managed = Managed(self, transport, say)
@@ -270,7 +272,7 @@ class PolicyNode:
     # The loop ---------------------------------------------------------------------------------------------------------
 
     def run(self, duration: float | None = None) -> None:
-        """Tick at absolute times until `shut_down`, or for `duration` seconds."""
+        """Tick at absolute times until `shut_down`, or for `duration` seconds; see `_shift`."""
         period, begin = 1.0 / self.robot.rate, self._clock()
         deadline = begin
         while not (self._ending.is_set() and self.state not in ("active", "stopping")):
@@ -289,7 +291,22 @@ class PolicyNode:
             self.tick(woke)
             done = self._clock()
             left_out = self.timing.tick(woke - deadline, done - woke, self._age + done - woke if self.sent else np.nan)
-            deadline += (left_out + 1) * period  # on the grid
+            deadline += (left_out + 1) * period
+            self.timing.seconds = deadline - begin
+            deadline += self._shift(period)
+
+    def _shift(self, period: float) -> float:
+        """By how much the grid moves, s, so that ticks follow closely on the first input's messages.
+
+        Two loops of one rate that know nothing of each other are up to a period apart, and a policy feels it. While the
+        robot moves it is a `DRIFT` of a period at most.
+        """
+        if not self._since < 2.0 * period:  # silent, or slower than the loop
+            return 0.0
+        error = BEHIND * period - self._since
+        error -= period * round(error / period)
+        most = period if self.state in ("inactive", "fault") else DRIFT * period
+        return min(most, max(-most, error))
 
     def run_lock_step(self, timeout: float = 30.0) -> None:
         """One tick for every observation of a simulation that waits for its command; enables itself.
@@ -321,7 +338,7 @@ class PolicyNode:
     def tick(self, now: float) -> Outcome:
         """One step: look, decide, guard, send."""
         snapshot = self.observer.snapshot(now)
-        self._age = snapshot.age
+        self._age, self._since = snapshot.age, snapshot.since
         if now >= self._next_inference - 0.25 / self.robot.rate:
             late = now - self._next_inference > self._period
             nominal = now if late else self._next_inference

@@ -33,7 +33,9 @@ from robot_bridge.connection import add_options, connection, place
 from robot_bridge.counters import Counters
 from robot_bridge.errors import ArgumentParser, UserError, command, require
 from robot_bridge.outputs import time_message
+from robot_bridge.timing import keep_time
 from robot_bridge.transport import GoalHandle, GoalStatus, Message, Respond, Transport
+from robot_bridge.viewer import Viewer
 
 DESCRIPTION = """One of the MuJoCo tasks as a robot on a ROS graph.
 
@@ -84,6 +86,7 @@ class Simulation:
         speed: float = 1.0,
         seed: int = 0,
         video: Path | None = None,
+        viewer: bool = False,
         say: Callable[[str], None] = print,
     ) -> None:
         """
@@ -91,9 +94,10 @@ class Simulation:
             speed: simulated seconds per second, in real time.
             seed: episode i is reset with seed + i.
             video: a film of every episode goes into this folder.
+            viewer: show it in a window.
 
         Raises:
-            UserError: no such task, or the environments are not installed.
+            UserError: no such task, the environments are not installed, or there is no screen.
         """
         try:
             from lapo_tf.errors import UserError as LearnerError
@@ -146,6 +150,7 @@ class Simulation:
         self._position = np.zeros(len(self.joints))
         self._closables: list[Any] = []
         self._reset()
+        self._viewer = Viewer(self.env.unwrapped) if viewer else None
 
     def _group(self) -> dict[str, dict[str, list[tuple[str, int]]]]:
         """Topic -> quantity -> (joint, place in the observation)."""
@@ -179,6 +184,8 @@ class Simulation:
         """Undeclare everything, close the environment."""
         for closable in self._closables:
             closable.close()
+        if self._viewer is not None:
+            self._viewer.close()
         self.env.close()
 
     def stop(self) -> None:
@@ -292,9 +299,8 @@ class Simulation:
 
     def run(self, episodes: int | None = None) -> None:
         """Step until `stop`, or until that many episodes are done; resets by itself then, after each."""
-        deadline = time.monotonic()
+        deadline, step = time.monotonic(), self._slice_dt / self.speed
         while not self._ending.is_set():
-            self._handle_inbox()
             if self.episode.done and episodes is not None:
                 if len(self.results) >= episodes:
                     return
@@ -304,8 +310,13 @@ class Simulation:
                 deadline = time.monotonic()
                 continue
             self._publish()
+            # Commands are in force from the nearest beginning of a slice: neither late nor early on average.
+            time.sleep(max(0.0, deadline + 0.5 * step - time.monotonic()))
+            self._handle_inbox()
+            if self.lock_step:
+                continue
             self._advance()
-            deadline += self._slice_dt / self.speed
+            deadline += step
             if (left := deadline - time.monotonic()) > 0:
                 time.sleep(left)
             elif left < -1.0:  # cannot keep up: real time is lost, not made up for by running faster
@@ -403,6 +414,8 @@ class Simulation:
             self._say(f"film: {path}")
 
     def _publish(self) -> None:
+        if self._viewer is not None:
+            self._viewer.show()
         header = {"stamp": time_message(self.time), "frame_id": ""}
         for topic, quantities in self._groups.items():
             names = list(dict.fromkeys(joint for pairs in quantities.values() for joint, _ in pairs))
@@ -444,6 +457,7 @@ def parser() -> ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="episode i is reset with seed + i")
     parser.add_argument("--episodes", type=int, help="end after so many, resetting by itself after each")
     parser.add_argument("--video", type=Path, metavar="FOLDER", help="write a film of every episode")
+    parser.add_argument("--viewer", action="store_true", help="show it in a window")
     parser.add_argument("--results", type=Path, metavar="FILE", help="write the scores as JSON at the end")
     return parser
 
@@ -454,9 +468,8 @@ def main() -> None:
     args = parser().parse_args()
     require(args.speed > 0, "--speed", args.speed, "above 0")
     transport = connection(args)
-    simulation = Simulation(
-        transport, args.task, lock_step=args.lock_step, speed=args.speed, seed=args.seed, video=args.video
-    )
+    options = {name: getattr(args, name) for name in ("lock_step", "speed", "seed", "video", "viewer")}
+    simulation = Simulation(transport, args.task, **options)
     simulation.open()
     transport.start()
     print(
@@ -465,6 +478,7 @@ def main() -> None:
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: simulation.stop())
+    keep_time()
     try:
         simulation.run(args.episodes)
     finally:

@@ -19,6 +19,8 @@ class Timing:
     def __init__(self, period: float) -> None:
         self.period = period
         self.ticks = self.misses = self.skipped = 0
+        self.seconds = 0.0
+        """From the first tick's time to the end of the last one's period."""
         self._late, self._work, self._latency = np.zeros((3, self.SIZE))
 
     def tick(self, late: float, work: float, latency: float = np.nan) -> int:
@@ -49,7 +51,7 @@ class Timing:
         texts, values = {}, {"work": self._work[which]}
         if np.isfinite(self.period):
             periods = self.ticks + self.skipped
-            texts["loop_rate_hz"] = f"{self.ticks / (periods * self.period):.3f} of {1.0 / self.period:g}"
+            texts["loop_rate_hz"] = f"{self.ticks / max(self.seconds, self.period):.3f} of {1.0 / self.period:g}"
             texts["deadline_misses"] = f"{self.misses + self.skipped} of {periods} ({self.miss_rate:.3%})"
             values |= {"jitter": self._late[which], "latency": self._latency[which]}
         for name, seconds in values.items():

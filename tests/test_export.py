@@ -277,7 +277,7 @@ print([name for name in sys.modules if name.split(".")[0] in ("tensorflow", "ker
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [["--lock-step"], ["--speed", "2"]])
+@pytest.mark.parametrize("how", [["--lock-step"], ["--minutes", "0.01"]])
 def test_the_demo_runs_a_bundle(folder: Path, policy: Policy, tmp_path: Path, how: list[str]) -> None:
     """Three processes; in lock-step the score of the direct trial, to the last digit; none is left at the end."""
     report = tmp_path / "report.json"

@@ -498,13 +498,14 @@ def test_the_loop_keeps_absolute_time_and_counts_what_it_misses() -> None:
 
     def sleep(seconds: float) -> None:
         naps.append(seconds)
-        bench.now += seconds
+        bench.now += seconds - 0.002
+        bench.wire.subscribers["/joint_states"](bench.state_message())
+        bench.now += 0.002
 
     slow = {20: 0.031, 40: 0.5}  # a tick that takes longer than a period, and one during which all stood still
     tick = bench.node.tick
 
     def work(now: float) -> Any:
-        bench.wire.subscribers["/joint_states"](bench.state_message())
         if bench.node.counts["ticks"] == 5:
             bench.node.enable()
         outcome = tick(now)
@@ -524,6 +525,53 @@ def test_the_loop_keeps_absolute_time_and_counts_what_it_misses() -> None:
     assert "stood still" in bench.node.reason
 
 
+@pytest.mark.parametrize(("rate", "phase"), [(50, 0.011), (50, 0.0019), (50, 0.001), (100, 0.004), (49.9, 0.015)])
+def test_the_loop_follows_its_input_closely(rate: float, phase: float) -> None:
+    """Whatever the phase between the sensor and the loop at the beginning, and though the sensor's clock is off."""
+    bench = Bench(inputs=(Input("/joint_states", max_age=0.15),))
+    due, lags = bench.now + phase, []
+
+    def sleep(seconds: float) -> None:
+        nonlocal due
+        until = bench.now + seconds
+        while due <= until:
+            bench.now = due
+            bench.wire.subscribers["/joint_states"](bench.state_message())
+            due += 1.0 / rate
+        bench.now = until
+
+    tick = bench.node.tick
+
+    def work(now: float) -> Any:
+        outcome = tick(now)
+        lags.append(bench.node._since)
+        if len(lags) == 4:
+            assert bench.node.enable()[0]
+        return outcome
+
+    bench.node.tick = work  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("robot_bridge.policy_node.time.sleep", sleep)
+        bench.node.run(duration=4.0)
+    assert bench.node.counts["faults"] == 0
+    np.testing.assert_allclose(lags[4:150], 0.002, atol=2e-4)
+    assert bench.node.timing.misses + bench.node.timing.skipped == 0
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counters = Counters()
+    log = DecisionLog(tmp_path / "log", arm_policy().description, counters)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(log._writer, "write", full)
+    for _ in range(3000):
+        log.write("/policy/decision", 1, {})
+    log.close()
+    assert counters["dropped.log"] == 3000
+
+
 def test_timing_counts() -> None:
     timing = Timing(0.01)
     for late, work in ((0.0, 0.002), (0.001, 0.002), (0.0, 0.011), (0.009, 0.002)):
@@ -531,6 +579,7 @@ def test_timing_counts() -> None:
     assert timing.tick(0.032, 0.001, latency=0.04) == 3  # three periods went by; in the fourth it was in time
     assert timing.misses == 2
     assert timing.miss_rate == 5 / 8
+    timing.seconds = 0.08
     summary = timing.summary()
     assert summary["deadline_misses"] == "5 of 8 (62.500%)"
     assert summary["loop_rate_hz"] == "62.500 of 100"

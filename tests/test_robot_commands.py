@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ pytest.importorskip("roslibpy", reason="the robot extra is not installed")
 
 from robot_fakes import arm_policy, arm_robot
 
-from robot_bridge import check, run
+from robot_bridge import check, connection, run
 from robot_bridge.errors import UserError
 from robot_bridge.policy_node import PolicyNode
 from robot_bridge.robots import Input, Output
@@ -155,6 +156,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["robot_bridge.run", "--policy", "nowhere", "--robot", "franka"], "nowhere is no policy bundle"),
         (["robot_bridge.check", "--policy", "x", "--robot", "franka", "--sec", "1"], "unknown option '--sec'"),
         (["robot_bridge.demo", "--policy", "nowhere"], "nowhere is no policy bundle"),
+        (["robot_bridge.demo", "--policy", "x", "--minutes", "1", "--lock-step"], "--minutes is 1.0: expected none"),
         (["robot_bridge.sim", "--task", "maze2d-umaze", "--url", "ws://localhost:1"], "localhost:1"),
         (["robot_bridge.sim", "--task", "maze2d-umaze", "--transport", "rclpy"], "rclpy"),
     ],
@@ -164,6 +166,37 @@ def test_mistakes_are_one_line(arguments: list[str], message: str) -> None:
     assert done.returncode == 1
     assert message in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_a_printer_never_holds_up_who_says_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal stopped with Ctrl-S."""
+    stopped, printed = threading.Event(), []
+
+    def write(line: str, flush: bool) -> None:
+        stopped.wait(10)
+        printed.append(line)
+
+    monkeypatch.setattr("builtins.print", write)
+    printer = run.Printer()
+    begin = time.monotonic()
+    for number in range(2000):
+        printer(str(number))
+    assert time.monotonic() - begin < 5
+    stopped.set()
+    printer.close()
+    assert printed[:3] == ["0", "1", "2"]
+    assert 1000 <= len(printed) <= 1001
+
+
+def test_a_token_is_taken_from_the_environment_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROSBRIDGE_TOKEN", "s&cret")
+    with RosbridgeServer(port=0, token="s&cret") as server:
+        args = Namespace(transport="rosbridge", url=server.url)
+        transport = connection.connection(args)
+        transport.start()
+        transport.close()
+        args.url += "/?token=shown"
+        assert connection.place(args) == f"{server.url}/"
 
 
 def test_policy_and_robot_that_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from robot_bridge.robots import simulated
 from robot_bridge.server import RosbridgeServer
 from robot_bridge.sim import FOLLOW, TRAJECTORY, Simulation
 from robot_bridge.transport import RosbridgeTransport
+from robot_bridge.viewer import camera
 
 
 @pytest.fixture
@@ -237,6 +238,50 @@ def test_reset_and_lock_services(server: RosbridgeServer) -> None:
         simulation.close()
         back.close()
         out.close()
+
+
+def test_a_command_is_in_force_from_the_nearest_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In real time: one that comes in the first half of a slice acts in it, one of the second half in the next."""
+    simulation = Simulation(Direct(), "maze2d-umaze", say=lambda line: None)  # type: ignore[arg-type]
+    naps, steps = 0, []
+    now = time.monotonic()
+
+    def sleep(seconds: float) -> None:
+        nonlocal naps, now
+        naps, now = naps + 1, now + seconds
+        steps.append(simulation.episode.steps)
+        if naps == 2 + late:
+            simulation._on_array({"data": [0.1, 0.0]})
+        if naps == 6:
+            simulation.stop()
+
+    monkeypatch.setattr("robot_bridge.sim.time.sleep", sleep)
+    monkeypatch.setattr("robot_bridge.sim.time.monotonic", lambda: now)
+    late = 1  # the third nap: the first half of the second slice
+    simulation.run()
+    assert steps == [0, 0, 0, 1, 1, 2]
+    simulation._reset()
+    simulation._ending.clear()
+    naps, late = 0, 0  # the second nap: the second half of the first slice
+    steps.clear()
+    simulation.run()
+    assert steps == [0, 0, 0, 1, 1, 2]
+    simulation.env.close()
+
+
+def test_a_viewer_without_a_screen_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match="--viewer needs a screen"):
+        Simulation(Direct(), "maze2d-umaze", viewer=True)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("task", ["kitchen-complete", "maze2d-umaze", "hopper-medium"])
+def test_the_viewer_looks_from_where_films_are_taken(task: str) -> None:
+    env = load_task(task).make_env()
+    assert camera(env.unwrapped)["distance"] > 0
+    env.close()
 
 
 def test_unknown_task() -> None:
