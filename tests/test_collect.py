@@ -75,8 +75,8 @@ def test_controller_walks_the_shortest_path() -> None:
 def test_toy_has_a_rare_better_mode() -> None:
     actions, rewards = toy_dataset(1000, seed=0)
     assert actions.shape == (1000, 1)
-    assert (rewards == 10).sum() == pytest.approx(10, abs=1)
-    assert (rewards == 1).sum() == pytest.approx(990, abs=3)
+    assert (rewards == 10).sum() == pytest.approx(60, abs=1)
+    assert (rewards == 1).sum() == pytest.approx(940, abs=3)
     dataset = minari.load_dataset(collect_toy(50).dataset_id)
     assert dataset.total_episodes == dataset.total_steps == 50
     assert all(episode.terminations.tolist() == [True] and len(episode.observations) == 2 for episode in dataset)
