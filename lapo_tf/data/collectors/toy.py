@@ -24,8 +24,8 @@ def toy_dataset(samples: int = 1000, seed: int = 0, right: float = TOY_RIGHT) ->
     The paper gives no proportions. Its Table 1 says that the weight exp(A / lambda) lifts the better mode to 36 or 38 %:
     LAPO's decoder and AWAC's mixture earn 4.24 and 4.39, where nothing falls between the modes. 6 % and lambda = 0.4
     (rewards divided by 10) give that; so do 1 % and 0.22, but of ten samples the critics learn too little of where the
-    interval ends, and LAPO's latent policy left it in two seeds of five. PLAS' 1.03 says nothing of the share: its VAE
-    ignores the latent and decodes the mean of the data, with 1 % as with 6 or 10. The standard deviation of 0.15 keeps
+    interval ends, and LAPO's latent policy missed it in three seeds of five. PLAS' 1.03 says nothing of the share: its
+    VAE ignores the latent and decodes the mean of the data, with 1 % as with 6 %. The standard deviation of 0.15 keeps
     (almost) every sample inside its rewarded interval.
     """
     rng = np.random.default_rng(seed)
