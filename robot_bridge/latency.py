@@ -13,8 +13,9 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,13 @@ DESCRIPTION = """Measure a rosbridge: before the first run on a robot, and whene
   python -m robot_bridge.latency --url ws://robot:9090     the robot's, at 100, 500 and 1000 messages/s
   python -m robot_bridge.latency                           an embedded server, started for it
   python -m robot_bridge.latency --faults                  an embedded server that is killed and stopped; 1 minute
+  python -m robot_bridge.latency --out latency.txt         keep what is printed
 
 A JointState goes to the server and back to this process ("once"), or on to a second process which sends it back through
 the server ("echo": as a state goes to a policy and comes back as a command). What was dropped did not arrive. The
 topics are named /robot_bridge_latency_… and disturb nobody."""
 
+Say = Callable[[str], None]
 TYPE = "sensor_msgs/msg/JointState"
 STALE = 0.5  # s; a message that arrives older than this is counted as stale
 FAULT_RATE = 100.0  # messages/s
@@ -276,6 +279,7 @@ def parser() -> ArgumentParser:
     parser.add_argument("--joints", type=int, default=9, help="of the JointState")
     parser.add_argument("--queue-length", type=int, default=10, help="messages that may wait for a receiver")
     parser.add_argument("--faults", action="store_true", help="measure outages instead, of an embedded server")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write what is printed there, too")
     parser.add_argument("--echo", metavar="PREFIX", help="used by the command itself: be the second process")
     return parser
 
@@ -292,41 +296,51 @@ def main(argv: Sequence[str] | None = None) -> None:
     require(args.joints > 0, "--joints", args.joints, "1 or more")
     require(args.queue_length > 0, "--queue-length", args.queue_length, "1 or more")
     require(not (args.faults and args.url), "--url", args.url, "none with --faults, which needs a server of its own")
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+        lines.append(line)
+
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    print(f"{platform.machine()}, {os.cpu_count()} cores{load}, Python {platform.python_version()}")
+    say(f"{platform.machine()}, {os.cpu_count()} cores{load}, Python {platform.python_version()}")
     if args.faults:
-        faults()
+        faults(say)
     else:
-        latencies(args.url, args.rates, args.seconds, args.joints, args.queue_length)
+        latencies(say, args.url, args.rates, args.seconds, args.joints, args.queue_length)
+    if args.out:
+        args.out.write_text("\n".join(lines) + "\n")
 
 
-def latencies(url: str | None, rates: Sequence[float], seconds: float, joints: int, queue_length: int) -> None:
+def latencies(
+    say: Say, url: str | None, rates: Sequence[float], seconds: float, joints: int, queue_length: int
+) -> None:
     """Print the table of round trips."""
     server = None if url else Server()
     target = url or (server.url if server else "")
-    print(f"{joints}-joint JointState through {target.split('?')[0]}, {seconds:g} s at each rate; times in ms\n")
-    print(f"{'rate/s':>7} {'way':5} {'p50':>8} {'p99':>8} {'max':>8} {'arrived/s':>9} {'of sent':>9}  dropped here")
+    say(f"{joints}-joint JointState through {target.split('?')[0]}, {seconds:g} s at each rate; times in ms\n")
+    say(f"{'rate/s':>7} {'way':5} {'p50':>8} {'p99':>8} {'max':>8} {'arrived/s':>9} {'of sent':>9}  dropped here")
     try:
         for rate in rates:
             for kind in ("once", "echo"):
                 times = measure(target, rate, seconds, joints, queue_length, echo=kind == "echo")
-                print(f"{rate:7.0f} {kind:5} {times.summary(seconds)}", flush=True)
+                say(f"{rate:7.0f} {kind:5} {times.summary(seconds)}")
     finally:
         if server:
             server.kill()
 
 
-def faults() -> None:
+def faults(say: Say) -> None:
     """Print the table of outages."""
-    print(
+    say(
         f"commands at {FAULT_RATE:g}/s to a subscriber that waits for ever; times in s, stale: older than {STALE:g} s\n"
     )
     heads = f"{'noticed':>9} {'silence':>10} {'back after':>11} {'stale':>7} {'oldest':>9} {'not sent':>9}"
-    print(f"{'server':22} {heads}")
+    say(f"{'server':22} {heads}")
     for kind, seconds in (("killed", 2.0), ("killed", 8.0), ("stopped", 6.0)):
-        print(fault(kind, seconds), flush=True)
-    print(fault("stopped", 2.0, "--stall-limit", "inf"), flush=True)
-    print(
+        say(fault(kind, seconds))
+    say(fault("stopped", 2.0, "--stall-limit", "inf"))
+    say(
         "\nkilled: silence includes the start of the new process. delivers: the server passes on, once it wakes up,"
         "\nwhat was on the way when it was stopped, as a rosbridge_server does: the receiver has to look at the stamps"
     )

@@ -231,3 +231,14 @@ run.main()
     assert np.abs(speeds).max() > 0.4, out
     assert (np.abs(np.diff(speeds, axis=0)) <= 5.0 / 10 + 1e-6).all()
     np.testing.assert_allclose(speeds[-1], 0.0, atol=1e-5)
+
+
+def test_latency_prints_its_table_and_keeps_it(tmp_path: Path) -> None:
+    out = tmp_path / "latency.txt"
+    done = command("robot_bridge.latency", "--rates", "50", "--seconds", "1", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert out.read_text() == done.stdout
+    rows = {line.split()[1]: line.split() for line in out.read_text().splitlines()[-2:]}
+    for way in ("once", "echo"):
+        assert 0.1 < float(rows[way][2]) < 500  # ms, p50, on a busy machine
+        assert float(rows[way][6]) > 50  # % that arrived
