@@ -104,7 +104,7 @@ def plot_latents(latents: np.ndarray, values: np.ndarray, ax: Axes | None = None
     )
     ax.figure.colorbar(points, ax=ax, label=label, extend="both", shrink=0.85)
     ax.set_xlabel(f"first principal axis ({shares[0]:.0%} of the variance)")
-    ax.set_ylabel(f"second ({shares[1]:.0%})")
+    ax.set_ylabel(f"second principal axis ({shares[1]:.0%})")
     ax.set_aspect("equal")
     return tidy(ax)
 

@@ -22,7 +22,7 @@ from lapo_tf.config import TrainConfig
 from lapo_tf.envs.maze2d import BODY_OFFSET, MAPS, build_model
 from lapo_tf.envs.toy import toy_reward
 from lapo_tf.errors import UserError
-from lapo_tf.plotting_latent import plot_toy_latents
+from lapo_tf.plotting_latent import plot_latent_walk, plot_latents, plot_outside, plot_toy_latents, principal_axes
 from lapo_tf.tasks import load_task
 from lapo_tf.training.run_folder import RunFolder
 
@@ -185,6 +185,52 @@ def test_the_map_of_a_latent_space():
     run.agent.latent_dim = 18
     with pytest.raises(UserError, match="dimensions of the latent space is 18"):
         plot_toy_latents(run)
+
+
+def test_principal_axes_are_those_of_the_spread():
+    along = np.array([0.6, 0.8, 0.0])
+    values = np.linspace(-3, 3, 50)[:, None] * along + [5.0, 0.0, 1.0]
+    values[::2, 2] += 0.1
+    axes, shares = principal_axes(values)
+    np.testing.assert_allclose(abs(axes[0] @ along), 1.0, atol=1e-3)
+    np.testing.assert_allclose(axes @ axes.T, np.eye(3), atol=1e-9)
+    assert shares.sum() == pytest.approx(1.0)
+    assert shares[0] > 0.99
+
+
+def test_latents_are_drawn_along_their_axes_and_coloured_about_zero():
+    rng = np.random.default_rng(0)
+    latents = rng.normal(size=(300, 5)) * [1, 9, 3, 1, 1]
+    values = latents[:, 1] - 2
+    ax = plot_latents(latents, values, label="worth")
+    (points,) = ax.collections
+    x, colours = points.get_offsets()[:, 0], points.get_array()
+    assert abs(np.corrcoef(x, colours)[0, 1]) > 0.99
+    assert points.norm.vmin == -points.norm.vmax
+    assert drawn(ax).startswith(b"\x89PNG")
+
+
+def test_a_walk_through_the_latent_space():
+    """A made-up decoder whose action is the latent, clipped to 1."""
+    run = SimpleNamespace(
+        config=SimpleNamespace(agent_config=SimpleNamespace(latent_bound=2.0)),
+        decode=lambda observations, latents: np.clip(latents, -1, 1),
+    )
+    taken = np.array([[0.0, -0.5], [0.0, 0.25]])
+    ax = plot_latent_walk(run, np.zeros(7), np.eye(2), 1, taken=taken, extent=4.0, scale=2.0)
+    walks = [line for line in ax.lines if line.get_label().startswith("direction")]
+    assert [line.get_ydata()[[0, 60, -1]].tolist() for line in walks] == [[0, 0, 0], [-2, 0, 2]]
+    (band,) = [patch for patch in ax.patches if isinstance(patch, Rectangle)]
+    assert (band.get_y(), band.get_height()) == (-1.0, 1.5)
+    assert [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == ":"] == [-2.0, 2.0]
+
+
+def test_no_bound_stands_right_of_all_bounds():
+    ax = plot_outside([1, 2, 4], [0.0, 0.1, 0.5], {2.0: 0.2, np.inf: 1.0})
+    (stars,) = [line for line in ax.lines if line.get_marker() == "*"]
+    assert stars.get_xdata()[0] == 2.0
+    assert stars.get_xdata()[1] > 4.0
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["0", "2", "4", "none"]
 
 
 def test_histograms_peak_at_one_where_the_actions_are():
