@@ -145,16 +145,19 @@ def observation(findings: Findings, policy: Policy, robot: Robot, values: np.nda
     if missing or unmeasured:
         return
     novelty = float(np.max(policy.novelty(values, policy.infer(values))))
-    outside = policy.outside(values)
-    if outside:
-        findings.add(False, f"far out of the training data (units? zero?): {', '.join(outside)}")
+    if unlike := policy.outside(values):
+        findings.add(False, f"far out of the training data (units? zero?): {', '.join(unlike)}")
     findings.add(None if novelty > 1.0 else True, f"novelty {novelty:.2f} (1 is what held-out data reach)")
     if robot.limits is None:
         return
-    for name, q, low, high in zip(robot.joints, position, robot.limits.low, robot.limits.high, strict=True):
-        if not low <= q <= high:
-            findings.add(False, f"joint {name} is at {q:.3f}, outside of {low:.3f} to {high:.3f}")
-    findings.add(True, f"{len(position)} joints are within their limits")
+    limits, far = robot.limits, robot.limits.far_beyond(position)
+    outside = np.flatnonzero((position < limits.low) | (position > limits.high))
+    for i in outside:
+        text = f"joint {list(robot.joints)[i]} is at {position[i]:.3f}, outside of {limits.low[i]:.3f} to "
+        hint = "" if far[i] else ": it can only come back"
+        findings.add(False if far[i] else None, f"{text}{limits.high[i]:.3f}{hint}")
+    if not len(outside):
+        findings.add(True, f"{len(position)} joints are within their limits")
 
 
 def control(findings: Findings, policy: Policy, robot: Robot) -> None:

@@ -50,6 +50,11 @@ class JointLimits:
             jerk=share * self.jerk,
         )
 
+    def far_beyond(self, position: Array) -> NDArray[np.bool_]:
+        """Which joints are further out than a tenth of their range: from there nothing is to be moved at all."""
+        slack = 0.1 * (self.high - self.low)
+        return (position < self.low - slack) | (position > self.high + slack)
+
     @staticmethod
     def join(parts: list[JointLimits]) -> JointLimits:
         """The limits of several groups of joints, one after the other."""

@@ -1,7 +1,7 @@
 """The policy node as a managed node of ROS 2: lifecycle_msgs' services and its topic of transitions, under /policy.
 
-    the node's state      inactive    active    stopping        fault       ended
-    in lifecycle_msgs     inactive    active    deactivating    inactive    finalized
+    the node's state      inactive    active    stopping        fault       ending, stopping    ending
+    in lifecycle_msgs     inactive    active    deactivating    inactive    shuttingdown        finalized
 
 `activate` is enable, `deactivate` disable, `shutdown` ends the program, decelerating first. They answer at once; the
 state says when the robot stands. There is nothing to configure, and why a node is inactive is told by /diagnostics.
@@ -18,6 +18,7 @@ from robot_bridge.ros.lifecycle import (
     DEACTIVATING,
     FINALIZED,
     INACTIVE,
+    SHUTTING_DOWN,
     STATES,
     TRANSITIONS,
     UNCONFIGURED,
@@ -57,8 +58,8 @@ class Managed:
     @property
     def state(self) -> State:
         """The node's state in lifecycle_msgs' terms."""
-        if self._node.ending and self._node.state in ("inactive", "fault"):
-            return FINALIZED
+        if self._node.ending:
+            return SHUTTING_DOWN if self._node.state == "stopping" else FINALIZED
         return {"active": ACTIVE, "stopping": DEACTIVATING}.get(self._node.state, INACTIVE)
 
     def open(self) -> list[Closable]:

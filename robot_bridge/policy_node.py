@@ -219,10 +219,8 @@ class PolicyNode:
             if self._dead_man_held(now) is False:
                 return False, "the dead-man switch is not held"
             if self.robot.limits is not None:
-                limits, q = self.robot.limits, snapshot.position
-                slack = 0.1 * (limits.high - limits.low)
-                beyond = (q < limits.low - slack) | (q > limits.high + slack)
-                if beyond.any():
+                q = snapshot.position
+                if (beyond := self.robot.limits.far_beyond(q)).any():
                     name = list(self.robot.joints)[int(np.argmax(beyond))]
                     return False, f"joint {name} is at {q[int(np.argmax(beyond))]:.3f}, beyond its limits"
             self.chain.enable(snapshot.position)
@@ -254,6 +252,7 @@ class PolicyNode:
         self._arrived.set()  # a locked node waits for it
         with self._lock:
             self._fault("operator", "shutting down")
+            self._managed.changed()
 
     def _fault(self, guard: str, reason: str) -> None:
         self.chain.stop(reason, guard)

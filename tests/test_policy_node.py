@@ -648,6 +648,14 @@ def test_a_managed_node_in_lifecycle_terms() -> None:
         ("deactivate", "active", "deactivating"),
         ("deactivate", "deactivating", "inactive"),
     ]
+    assert steps[-1] == ("shutdown", "inactive", "finalized")
+    moving = Bench().moving()
+    assert ask(moving, "change_state", {"transition": {"label": "shutdown"}})["success"]
+    assert ask(moving, "get_state")["current_state"]["label"] == "shuttingdown"
+    moving.step(40)
+    events = [message for topic, message in moving.wire.published if topic == "/policy/transition_event"]
+    steps = [(e["transition"]["label"], e["start_state"]["label"], e["goal_state"]["label"]) for e in events]
+    assert steps[1:] == [("shutdown", "active", "shuttingdown"), ("shutdown", "shuttingdown", "finalized")]
     assert len(ask(bench, "get_transition_graph")["available_transitions"]) == 4
     assert len(ask(bench, "get_available_states")["available_states"]) == 11
 

@@ -120,7 +120,11 @@ def test_check_names_what_is_wrong(server: RosbridgeServer, arm: Arm) -> None:
         "slower than the policy",
     ):
         assert part in wrong
-    assert "joint a is at 1.200, outside of -1.000 to 1.000" in findings(server.url, arm_robot(inputs=PATIENT))["WRONG"]
+    found = findings(server.url, arm_robot(inputs=PATIENT))
+    assert "joint a is at 1.200, outside of -1.000 to 1.000: it can only come back" in found["note"]
+    assert not any("within their limits" in text for text in found["ok"])
+    arm.q = np.array([1.3, 0.0])  # so far that the node refuses to be enabled
+    assert "joint a is at 1.300, outside of -1.000 to 1.000" in findings(server.url, arm_robot(inputs=PATIENT))["WRONG"]
 
 
 def test_a_policy_on_a_robot_over_a_real_bridge(server: RosbridgeServer, arm: Arm) -> None:
