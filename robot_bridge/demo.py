@@ -35,6 +35,7 @@ NUMBERS: tuple[str, ...] = ("loop_rate_hz", "deadline_misses", "jitter_ms", "wor
 NUMBERS += ("sent", "limited", "holds", "faults")
 START_WITHIN = 60.0  # s for the simulation to load
 STOP_WITHIN = 8.0  # s for a process to end by itself
+FILM_WITHIN = 300.0  # s for a simulation that has a film to draw yet
 
 
 class Processes:
@@ -70,21 +71,21 @@ class Processes:
         """Whether it has ended."""
         return self._children[name].poll() is not None
 
-    def stop(self, name: str) -> None:
+    def stop(self, name: str, within: float = STOP_WITHIN) -> None:
         """Ask it to end, and wait; kill it if it does not."""
         child = self._children[name]
         if child.poll() is None:
             child.send_signal(signal.SIGINT)
         try:
-            child.wait(STOP_WITHIN)
+            child.wait(within)
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
 
-    def stop_all(self) -> None:
+    def stop_all(self, within: float = STOP_WITHIN) -> None:
         """The last started first."""
         for name in reversed(list(self._children)):
-            self.stop(name)
+            self.stop(name, within)
 
 
 class Watcher:
@@ -180,7 +181,7 @@ def main() -> None:
             finally:
                 machine["seconds"] = round(time.monotonic() - began, 1)
                 watcher.transport.close()
-                processes.stop_all()
+                processes.stop_all(FILM_WITHIN if args.video else STOP_WITHIN)
             finish(description, read(results), read(report), machine, args.report)
         finally:
             processes.stop_all()

@@ -184,6 +184,7 @@ class Simulation:
         """Undeclare everything, close the environment."""
         for closable in self._closables:
             closable.close()
+        self._film()
         if self._viewer is not None:
             self._viewer.close()
         self.env.close()
@@ -363,8 +364,8 @@ class Simulation:
             episode.steps += 1
             episode.score += float(reward)
             episode.done = done or episode.steps >= self.max_steps
-            if self.video:
-                self._frames.append(self.env.render())
+            if self.video:  # drawing takes longer than a step: in real time, where it stood is drawn later
+                self._frames.append(self.env.render() if self.lock_step else self.env.unwrapped.data.qpos.copy())
             if episode.done:
                 self._finish()
         self._measure()
@@ -388,10 +389,10 @@ class Simulation:
         return (values / self._scale).astype(np.float32)
 
     def _reset(self) -> None:
+        self._film()
         number, seed = self.episode.number + 1, self.episode.seed + 1
         self.episode = Episode(number, seed)
         self._array = self._trajectory = None
-        self._frames = []
         self._observation, _ = self.env.reset(seed=seed)
         self.time += self._dt  # a new stamp
         self._measure()
@@ -405,13 +406,29 @@ class Simulation:
         self.results.append(episode)
         score = self.task.normalized(episode.score)
         self._say(f"episode {episode.number} (seed {episode.seed}): score {score:.1f}, {episode.steps} steps")
-        if self.video:
-            import imageio.v2 as imageio
 
-            self.video.mkdir(parents=True, exist_ok=True)
-            path = self.video / f"episode-{episode.number}.mp4"
-            imageio.mimsave(path, self._frames, fps=round(self.names.control_rate))
-            self._say(f"film: {path}")
+    def _film(self) -> None:
+        """Write the film of the episode that is over; nothing is published meanwhile."""
+        if not (self.video and self._frames):
+            return
+        import imageio.v2 as imageio
+
+        frames, self._frames = self._frames, []
+        self.video.mkdir(parents=True, exist_ok=True)
+        path = self.video / f"episode-{self.episode.number}.mp4"
+        imageio.mimsave(path, [self._draw(frame) for frame in frames], fps=round(self.names.control_rate))
+        self._say(f"film: {path}")
+
+    def _draw(self, frame: np.ndarray) -> np.ndarray:
+        """A picture [height, width, 3], or that of joint positions [nq]."""
+        if frame.ndim > 1:
+            return frame
+        import mujoco
+
+        inner = self.env.unwrapped
+        inner.data.qpos[:] = frame
+        mujoco.mj_forward(inner.model, inner.data)
+        return np.asarray(self.env.render())
 
     def _publish(self) -> None:
         if self._viewer is not None:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -266,6 +267,30 @@ def test_a_command_is_in_force_from_the_nearest_slice(monkeypatch: pytest.Monkey
     steps.clear()
     simulation.run()
     assert steps == [0, 0, 0, 1, 1, 2]
+    simulation.env.close()
+
+
+def test_a_film_does_not_hold_up_real_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn is what was, but only when the episode is over."""
+    monkeypatch.setattr("lapo_tf.video.choose_gl", lambda: None)
+    simulation = Simulation(Direct(), "maze2d-umaze", video=tmp_path, say=lambda line: None)  # type: ignore[arg-type]
+    data, drawn = simulation.env.unwrapped.data, []
+
+    def render() -> np.ndarray:
+        drawn.append(data.qpos.copy())
+        return np.zeros((64, 64, 3), np.uint8)
+
+    monkeypatch.setattr(simulation.env, "render", render)
+    simulation.max_steps, passed = 5, []
+    while not simulation.episode.done:
+        simulation._on_array({"data": [1.0, 0.5]})
+        simulation._handle_inbox()
+        simulation._advance()
+        passed.append(data.qpos.copy())
+    assert not drawn
+    simulation._reset()
+    np.testing.assert_array_equal(drawn, passed)
+    assert (tmp_path / "episode-0.mp4").stat().st_size > 0
     simulation.env.close()
 
 
