@@ -28,7 +28,8 @@ from lapo_tf.envs.maze2d import GOAL_RADIUS, MAX_SPEED, build_model
 from lapo_tf.errors import UserError
 
 RATE = 100  # Hz
-STEADY = 0.9  # share of the hand's unsteadiness that is left a step later
+SHAKE = 1.0  # standard deviation of the hand's unsteadiness, in units of the largest force
+STEADY = 0.9  # share of it that is left a step later
 BEGIN = 1_700_000_000 * 10**9  # ns since the epoch
 DOCK = (3.0, 1.0)
 JOINT_STATES, COMMANDS, JOB, DOCKED = "/joint_states", "/effort_controller/commands", "/job", "/docked"
@@ -46,20 +47,18 @@ class Operator:
 
     Attributes:
         cells: where jobs lead to, one after the other at random.
-        noise: standard deviation of the hand's unsteadiness, in units of the largest force.
         joints: how the driver lists them.
         silence: when the radio fails, as shares of the recording.
     """
 
     cells: tuple[tuple[int, int], ...]
-    noise: float
     joints: tuple[str, str] = ("x", "y")
     silence: tuple[float, float] = (0.0, 0.0)
 
 
 OPERATORS = {
-    "ann": Operator(((3, 1), (3, 2), (3, 3), (2, 3)), 0.6),
-    "ben": Operator(((1, 1), (1, 2), (1, 3), (2, 3)), 0.7, ("y", "x"), (0.40, 0.41)),
+    "ann": Operator(((3, 1), (3, 2), (3, 3), (2, 3))),
+    "ben": Operator(((1, 1), (1, 2), (1, 3), (2, 3)), ("y", "x"), (0.40, 0.41)),
 }
 
 
@@ -97,7 +96,7 @@ def drive(operator: Operator, steps: int, rng: np.random.Generator) -> tuple[np.
     qpos[:] = operator.cells[0] + rng.uniform(-0.1, 0.1, 2)
     controller = WaypointController("umaze", rng)
     observations, forces, jobs = np.empty((steps, 4)), np.empty((steps, 2)), np.empty(steps, np.int64)
-    hand = operator.noise * np.sqrt(1 - STEADY**2) * rng.standard_normal((steps, 2))
+    hand = SHAKE * np.sqrt(1 - STEADY**2) * rng.standard_normal((steps, 2))
     for t in range(1, steps):
         hand[t] += STEADY * hand[t - 1]
     done, job, goal = True, -1, operator.cells[0]
