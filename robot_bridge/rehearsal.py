@@ -25,13 +25,15 @@ from robot_bridge.bundle import Description
 from robot_bridge.demo import Processes, Watcher, default_robot, read
 from robot_bridge.errors import UserError
 from robot_bridge.policy_node import DIAGNOSTICS, DIAGNOSTICS_TYPE
-from robot_bridge.robots import OUTPUT_TYPES, Robot
+from robot_bridge.robots import JOINT_STATE, OUTPUT_TYPES, Robot
 from robot_bridge.server import RosbridgeServer
 from robot_bridge.transport import Message
 
 START_WITHIN = 120.0  # s for the child processes; a busy machine takes its time
 LOCK_STEP_WITHIN = 600.0  # s for an episode
 POLL = 0.02  # s
+QUEUE = 100  # messages kept where the record falls behind
+Quantity = Literal["velocity", "position"]
 Sensor = Literal["good", "silent", "frozen", "nan"]
 
 
@@ -43,8 +45,10 @@ class Record:
     """In the order of the numbers below."""
     commands: list[tuple[float, list[float]]] = field(default_factory=list)
     """What the node commanded, a number per joint: a velocity (rad/s, m/s) or an effort, as the robot's config says."""
+    positions: list[tuple[float, list[float]]] = field(default_factory=list)
+    """Where the simulated joints really were, rad or m, whatever the sensor said."""
     velocities: list[tuple[float, list[float]]] = field(default_factory=list)
-    """How fast the simulated joints really moved, rad/s or m/s, whatever the sensor said."""
+    """How fast they really moved, rad/s or m/s."""
     states: list[tuple[float, str, str]] = field(default_factory=list)
     """The node's states and their reasons, as they changed."""
     events: list[tuple[float, str]] = field(default_factory=list)
@@ -55,13 +59,20 @@ class Record:
         """Times [n] and values [n] of a joint's commands."""
         return _column(self.commands, self.joints.index(joint))
 
-    def moved(self, joint: str) -> tuple[np.ndarray, np.ndarray]:
-        """Times [n] and velocities [n] of a joint."""
-        return _column(self.velocities, self.joints.index(joint))
+    def moved(self, joint: str, quantity: Quantity = "velocity") -> tuple[np.ndarray, np.ndarray]:
+        """Times [n] and velocities or positions [n] of a joint."""
+        rows = self.velocities if quantity == "velocity" else self.positions
+        return _column(rows, self.joints.index(joint))
 
-    def speed(self, begin: float = 0.0, end: float = np.inf) -> float:
-        """The highest speed of any joint between two times; 0 if nothing was heard."""
-        return max((float(np.abs(v).max()) for t, v in self.velocities if begin <= t <= end), default=0.0)
+    def when(self, event: str) -> float:
+        """When something was first done to the robot."""
+        return next(time for time, what in self.events if what == event)
+
+    def speeds(self, begin: float = 0.0, end: float = np.inf) -> dict[str, float]:
+        """The highest speed of each joint between two times; 0 if nothing was heard."""
+        rows = [np.abs(values) for time, values in self.velocities if begin <= time <= end]
+        highest = np.max(rows, axis=0) if rows else np.zeros(len(self.joints))
+        return dict(zip(self.joints, highest.tolist(), strict=True))
 
 
 def _column(rows: list[tuple[float, list[float]]], i: int) -> tuple[np.ndarray, np.ndarray]:
@@ -111,9 +122,10 @@ class Rehearsal:
             self._until(lambda: bool(self._watcher.node), START_WITHIN, "the policy node says nothing")
             transport = self._watcher.transport
             self._began = time.monotonic()
-            transport.subscribe(self._output.topic, OUTPUT_TYPES[self._output.kind], self._on_command)
-            transport.subscribe("/sim/status", "std_msgs/msg/String", self._on_status)
-            transport.subscribe(DIAGNOSTICS, DIAGNOSTICS_TYPE, self._on_node)
+            kind = OUTPUT_TYPES[self._output.kind]
+            transport.subscribe(self._output.topic, kind, self._on_command, queue_length=QUEUE)
+            transport.subscribe("/sim/truth", JOINT_STATE, self._on_truth, queue_length=QUEUE)
+            transport.subscribe(DIAGNOSTICS, DIAGNOSTICS_TYPE, self._on_node, queue_length=QUEUE)
             transport.advertise("/sim/sensor", "std_msgs/msg/String")
             self._until(lambda: bool(self.record.states and self.record.velocities), START_WITHIN, "nothing is heard")
         except BaseException:
@@ -177,9 +189,10 @@ class Rehearsal:
     def _on_command(self, message: Message) -> None:
         self.record.commands.append((self._now(), message["data"]))
 
-    def _on_status(self, message: Message) -> None:
-        del message  # the watcher has read it
-        self.record.velocities.append((self._now(), self._watcher.sim["velocity"]))
+    def _on_truth(self, message: Message) -> None:
+        now = self._now()
+        self.record.positions.append((now, message["position"]))
+        self.record.velocities.append((now, message["velocity"]))
 
     def _on_node(self, message: Message) -> None:
         state, _, reason = message["status"][0]["message"].partition(": ")

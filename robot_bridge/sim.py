@@ -1,6 +1,7 @@
 """A simulated robot as a ROS node: `python -m robot_bridge.sim --task kitchen-complete --url ws://localhost:9090`.
 
-Topics out: /joint_states and /object_states (sensor_msgs/JointState), /clock, /sim/status (std_msgs/String of JSON).
+Topics out: /joint_states and /object_states (sensor_msgs/JointState), /clock, /sim/status (std_msgs/String of JSON),
+/sim/truth (sensor_msgs/JointState: kitchen and mazes, the joints without the sensor's noise and faults).
 Commands in, by what the task's actions are: /velocity_controller/commands, /effort_controller/commands or
 /position_controller/commands (std_msgs/Float64MultiArray in the order of /joint_states), and for velocities
 /joint_trajectory_controller/joint_trajectory and the action /joint_trajectory_controller/follow_joint_trajectory.
@@ -138,6 +139,7 @@ class Simulation:
         self.time = 1.0  # of the simulation; it never runs back
         self.sensor = "good"
         self._sensed: Message | None = None
+        self._true = self.task.env_id.startswith(("lapo/Kitchen", "lapo/Maze2d"))  # the robot's joints are the first
         self.episode = Episode(-1, seed - 1)
         self.results: list[Episode] = []
         self._frames: list[Any] = []
@@ -169,6 +171,8 @@ class Simulation:
         add, transport = self._closables.append, self.transport
         for topic in self._groups:
             add(transport.advertise(topic, JOINT_STATE))
+        if self._true:
+            add(transport.advertise("/sim/truth", JOINT_STATE))
         add(transport.advertise("/clock", "rosgraph_msgs/msg/Clock"))
         add(transport.advertise("/sim/status", "std_msgs/msg/String"))
         add(transport.subscribe(f"/{self.quantity}_controller/commands", ARRAY, self._on_array))
@@ -442,21 +446,23 @@ class Simulation:
             sensed = self._sense(message) if topic == "/joint_states" else message
             if sensed is not None:
                 self.transport.publish(topic, sensed)
+        if self._true:
+            data, n = self.env.unwrapped.data, len(self.joints)
+            truth = {"position": data.qpos[:n].tolist(), "velocity": data.qvel[:n].tolist(), "effort": []}
+            self.transport.publish("/sim/truth", {"header": header, "name": self.joints, **truth})
         self.transport.publish("/clock", {"clock": time_message(self.time)})
         if self.lock_step or self.time >= self._next_status:
             self._next_status = self.time + STATUS * self.speed
             self.transport.publish("/sim/status", {"data": json.dumps(self.status())})
 
     def status(self) -> dict[str, Any]:
-        """The present episode, the scores of all that are done, and the joints' true speed where known."""
-        known = self.task.env_id.startswith(("lapo/Kitchen", "lapo/Maze2d"))  # their first joints are the robot's
+        """The present episode, and the scores of all that are done."""
         scores = [self.task.normalized(episode.score) for episode in self.results]
         seeds = [episode.seed for episode in self.results]
         return vars(self.episode) | {
             "scores": scores,
             "seeds": seeds,
             "time": self.time,
-            "velocity": self.env.unwrapped.data.qvel[: len(self.joints)].tolist() if known else [],
             "counters": self.counters.snapshot(),
         }
 

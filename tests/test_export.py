@@ -293,6 +293,30 @@ def test_the_demo_runs_a_bundle(folder: Path, policy: Policy, tmp_path: Path, ho
 
 
 @pytest.mark.slow
+def test_a_rehearsal_stops_for_a_silent_sensor_and_records_it(folder: Path, policy: Policy) -> None:
+    from robot_bridge.rehearsal import Rehearsal, lock_step
+
+    with Rehearsal(folder / "policy") as rehearsal:
+        rehearsal.wait(1.0)
+        rehearsal.enable()
+        rehearsal.wait(1.0)
+        rehearsal.sensor("silent")
+        rehearsal.wait_for("fault")
+        rehearsal.sensor("good")
+        rehearsal.wait(0.5)
+        with pytest.raises(BridgeError, match="not in state 'active'"):
+            rehearsal.wait_for("active", within=0.5)
+    record = rehearsal.record
+    assert max(record.speeds(end=record.when("enabled")).values()) < 0.2  # it starts with a little speed
+    assert max(record.speeds(record.when("enabled"), record.when("sensor silent")).values()) > 0.2
+    states = [state for _, state, _ in record.states]
+    assert states[0] == "inactive"
+    assert states[-1] == "fault"
+    assert record.commanded("x")[0][0] > record.when("enabled")
+    assert lock_step(folder / "policy") == {0: policy.description.score["scores"][0]}
+
+
+@pytest.mark.slow
 def test_one_inference_takes_50_microseconds(tmp_path: Path, folder: Path) -> None:
     """A policy of the paper's size on a kitchen's dimensions, in time of this thread on the CPU, not of the clock."""
     from lapo_tf.agents import AgentSpec, Scaling

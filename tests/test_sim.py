@@ -241,6 +241,34 @@ def test_reset_and_lock_services(server: RosbridgeServer) -> None:
         out.close()
 
 
+def test_the_sensor_fails_as_asked_and_the_truth_is_told() -> None:
+    direct = Direct()
+    simulation = Simulation(direct, "maze2d-umaze", seed=1, say=lambda line: None)  # type: ignore[arg-type]
+
+    def said(sensor: str) -> tuple[list[dict], dict]:
+        """What comes on /joint_states, and the truth, one step later."""
+        simulation._on_sensor({"data": sensor})
+        simulation._take_array(np.array([50.0, 0.0]))
+        simulation._advance()
+        direct.published.clear()
+        simulation._publish()
+        states = [message for topic, message in direct.published if topic == "/joint_states"]
+        return states, dict(direct.published)["/sim/truth"]
+
+    (good,), truth = said("good")
+    assert (good["position"], good["velocity"]) == (truth["position"], truth["velocity"])
+    (frozen,), truth = said("frozen")
+    assert frozen == good
+    assert truth["position"] != good["position"]
+    assert said("silent")[0] == []
+    assert said("nan")[0][0]["position"] == [None, None]
+    (again,), truth = said("good")
+    assert again["position"] == truth["position"]
+    said("melted")
+    assert simulation.counters.snapshot() == {"refused.sensor": 1}
+    simulation.close()
+
+
 def test_a_command_is_in_force_from_the_nearest_slice(monkeypatch: pytest.MonkeyPatch) -> None:
     """In real time: one that comes in the first half of a slice acts in it, one of the second half in the next."""
     simulation = Simulation(Direct(), "maze2d-umaze", say=lambda line: None)  # type: ignore[arg-type]
