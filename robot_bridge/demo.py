@@ -226,8 +226,9 @@ def watch(processes: Processes, watcher: Watcher, episodes: int, minutes: float 
         if (enough and sim.get("done")) or (lock_step and processes.ended("sim")):
             return
         if sim and not lock_step:
-            if sim["done"]:
+            if sim["done"] and watcher.node.get("state") == "active":
                 watcher.call("/policy/disable")
+            elif sim["done"] and watcher.node.get("state") != "stopping":  # what it says while it stops would count
                 watcher.call("/sim/reset")
                 watcher.sim = {}
             elif enabled != sim["number"] and watcher.call("/policy/enable")[0]:
