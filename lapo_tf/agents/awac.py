@@ -85,7 +85,7 @@ class AWAC(Agent):
         self.critic_optimizer.apply(tape.gradient(loss, self.critic_variables), self.critic_variables)
         return metrics | {"critic/loss": loss}
 
-    def advantage(self, batch: Batch, policy_actions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def advantage_and_value(self, batch: Batch, policy_actions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """A(s, a) = Q(s, a) - V(s), and V(s) = Q(s, a_pi), [B] each; Q the smaller of both."""
         s = batch["observations"]
         pairs = tf.concat([s, batch["actions"]], -1), tf.concat([s, policy_actions], -1)
@@ -115,7 +115,7 @@ class AWAC(Agent):
     def step(self, batch: Batch, noise: dict[str, tf.Tensor]) -> Metrics:
         """Algorithm 1: critics, then the policy with the new critics' advantages, then targets."""
         metrics = self.update_critics(batch, self.sample("next", batch["next_observations"], noise))
-        advantage, value = self.advantage(batch, self.sample("value", batch["observations"], noise))
+        advantage, value = self.advantage_and_value(batch, self.sample("value", batch["observations"], noise))
         metrics |= self.update_policy(batch, self.weight(advantage))
         self.update_targets()
         return metrics | pieces.advantage_metrics(advantage) | {"critic/v_mean": tf.reduce_mean(value)}

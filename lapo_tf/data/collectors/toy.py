@@ -21,7 +21,7 @@ def toy_dataset(samples: int = 1000, seed: int = 0, right: float = TOY_RIGHT) ->
 
     The share `right` of them is near +1 (reward 10), the rest near -1 (reward 1).
 
-    The paper gives no proportions. Its Table 1 says that the weight exp(A / lambda) lifts the better mode to 36 or 38 %:
+    The paper gives no proportions. By its Table 1, the weight exp(A / lambda) lifts the better mode to 36 or 38 %:
     LAPO's decoder and AWAC's mixture earn 4.24 and 4.39, where nothing falls between the modes. 6 % and lambda = 0.4
     (rewards divided by 10) give that; so do 1 % and 0.22, but of ten samples the critics learn too little of where the
     interval ends, and LAPO's latent policy missed it in three seeds of five. PLAS' 1.03 says nothing of the share: its
