@@ -214,7 +214,7 @@ def plot_group_curves(groups: Sequence[Group], ax: Axes | None = None) -> Axes:
     ax.set_ylabel("normalized score")
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))
     ax.grid(axis="y", color=FAINT, lw=0.8)
-    ax.legend(frameon=False, fontsize="small")
+    ax.legend(frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
     return tidy(ax)
 
 
@@ -288,7 +288,7 @@ def plot_profiles(groups: Sequence[Group], ax: Axes | None = None) -> Axes:
         ax.fill_between(grid, *bands[label], color=colours[label], alpha=0.12, lw=0)
     ax.set_xlabel("normalized score / 100")
     ax.set_ylabel("share of runs above it")
-    ax.legend(frameon=False, fontsize="small")
+    ax.legend(frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
     ax.grid(axis="x", color=FAINT, lw=0.8)
     return tidy(ax)
 
