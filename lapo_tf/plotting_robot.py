@@ -48,7 +48,7 @@ def plot_rehearsal(
         ax.axvspan(max(since, begin), min(until, end), color=STATES.get(state, FAINT), alpha=0.22, lw=0, zorder=0)
     shown = _part(*record.moved(joint, quantity), begin, end)
     ax.plot(*shown, color=INK, lw=1.2, zorder=3)
-    lines = [Line2D([], [], color=INK, lw=1.2, label="moves" if quantity == "velocity" else "is there")]
+    lines = [Line2D([], [], color=INK, lw=1.2, label="moves" if quantity == "velocity" else "position")]
     if quantity == "velocity":
         ax.plot(*_broken(*_part(*record.commanded(joint), begin, end)), color=BLUE, lw=1.8, zorder=4)
         lines.append(Line2D([], [], color=BLUE, lw=1.8, label="commanded"))

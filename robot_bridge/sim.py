@@ -10,7 +10,8 @@ the commands or lets time run. To provoke faults, a std_msgs/String on /sim/sens
 "good", "silent", "frozen" (the last message again and again) or "nan".
 
 It treats commands as a careful controller would: wrong lengths, names or NaN are refused, and so is a trajectory whose
-end is past; an array is in force for `COMMAND_TIMEOUT` seconds; at its end a trajectory stands.
+end is past; an array is in force for `COMMAND_TIMEOUT` seconds, after which the arm keeps its place; at its end a
+trajectory stands.
 """
 
 from __future__ import annotations
@@ -361,7 +362,8 @@ class Simulation:
         if self.sliced is not None:
             self._observation, reward, done, ended = self.sliced.slice(action)
         else:
-            self._observation, reward, terminated, truncated, info = self.env.step(action)
+            zeros = np.zeros(len(self.joints), np.float32)
+            self._observation, reward, terminated, truncated, info = self.env.step(zeros if action is None else action)
             done, ended = terminated or truncated, True
             episode.completions = list(info.get("episode_task_completions", []))
         if ended:
@@ -374,9 +376,8 @@ class Simulation:
                 self._finish()
         self._measure()
 
-    def _action(self) -> np.ndarray:
-        """The command in force as an action."""
-        values = np.zeros(len(self.joints))
+    def _action(self) -> np.ndarray | None:
+        """The command in force as an action, if there is one."""
         if self._array is not None and self.time - self._array[1] <= COMMAND_TIMEOUT:
             values = self._array[0]
         elif self._trajectory is not None:
@@ -390,6 +391,8 @@ class Simulation:
             if at >= trajectory.times[-1] and trajectory.goal is not None:
                 trajectory.goal.result({"error_code": 0, "error_string": ""}, GoalStatus.SUCCEEDED)
                 trajectory.goal = None
+        else:
+            return None
         return (values / self._scale).astype(np.float32)
 
     def _reset(self) -> None:

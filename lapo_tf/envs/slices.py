@@ -25,12 +25,17 @@ class SlicedKitchen(KitchenEnv):
         self._slice = 0
         return super().reset(seed=seed, options=options)
 
-    def slice(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
-        """One slice: observation [60], reward, whether all is done, whether this ended a control step."""
+    def slice(self, action: np.ndarray | None) -> tuple[np.ndarray, float, bool, bool]:
+        """One slice: observation [60], reward, whether all is done, whether this ended a control step.
+
+        Without an action the servos keep their set-points: an action of zeros would set them to the reading again and
+        again, and the arm would sink slowly under its weight.
+        """
         if self._slice == 0:
             self._anchor = self._reading[:9].copy()
-        velocity = MAX_SPEED * np.clip(action, -1.0, 1.0)
-        self.data.ctrl[:] = np.clip(self._anchor + velocity * self.dt, self._position_low, self._position_high)
+        if action is not None:
+            velocity = MAX_SPEED * np.clip(action, -1.0, 1.0)
+            self.data.ctrl[:] = np.clip(self._anchor + velocity * self.dt, self._position_low, self._position_high)
         mujoco.mj_step(self.model, self.data, nstep=FRAME_SKIP // SLICES)
         self._slice = (self._slice + 1) % SLICES
         observation = self._observe()
