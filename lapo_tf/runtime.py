@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 
 from lapo_tf.config import Compile
 
@@ -40,28 +41,31 @@ def configure(compile: Compile, threads: int | None = None) -> None:
         tf.config.experimental.set_memory_growth(gpu, True)
 
 
-def quiet() -> None:
-    """Import the libraries whose start-up chatter would bury a command's own lines, with stderr shut meanwhile.
-
-    It is written by native code before any log level applies, so the file descriptor itself is turned away; an import
-    that fails still raises.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    warnings.filterwarnings("ignore", module=r"gymnasium.*|tensorflow.*|keras.*|minari.*")
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """Shut stderr for a while, also to native code, whose chatter no log level stops: the descriptor is turned away."""
     sys.stderr.flush()
     saved = os.dup(2)
     with open(os.devnull, "w") as nothing:
         os.dup2(nothing.fileno(), 2)
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # a notebook's stderr is not the file descriptor
-            import lapo_tf.envs  # noqa: F401, isort: skip (it has a say in how MuJoCo is imported)
-            import gymnasium_robotics  # noqa: F401
-            import tensorflow as tf
-
-            tf.config.list_physical_devices()  # looks for GPUs, loudly
+            yield
     finally:
         sys.stderr.flush()
         os.dup2(saved, 2)
         os.close(saved)
+
+
+def quiet() -> None:
+    """Import the libraries whose start-up chatter would bury a command's own lines."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", module=r"gymnasium.*|tensorflow.*|keras.*|minari.*")
+    with silenced():
+        import lapo_tf.envs  # noqa: F401, isort: skip (it has a say in how MuJoCo is imported)
+        import gymnasium_robotics  # noqa: F401
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()  # looks for GPUs, loudly
     for name in ("tensorflow", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)
