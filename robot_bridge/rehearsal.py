@@ -128,8 +128,8 @@ class Rehearsal:
             transport.subscribe(DIAGNOSTICS, DIAGNOSTICS_TYPE, self._on_node, queue_length=QUEUE)
             transport.advertise("/sim/sensor", "std_msgs/msg/String")
             self._until(lambda: bool(self.record.states and self.record.velocities), START_WITHIN, "nothing is heard")
-            self._began, (_, *now) = time.monotonic(), self.record.states[-1]
-            self.record = Record(self.record.joints, states=[(0.0, *now)])
+            _, state, reason = self.record.states[-1]
+            self._began, self.record = time.monotonic(), Record(self.record.joints, states=[(0.0, state, reason)])
         except BaseException:
             self.__exit__()
             raise
