@@ -19,12 +19,13 @@ import probe  # noqa: F401 (registers the task and the agent)
 import pytest
 import yaml
 
-from lapo_tf import runtime, train
+from lapo_tf import runtime
 from lapo_tf.agents import AGENTS, AgentConfig
 from lapo_tf.agents.lapo import LAPOConfig
 from lapo_tf.config import TrainConfig, build_config, config_dir, task_config
 from lapo_tf.errors import UserError
 from lapo_tf.tasks import TASKS
+from lapo_tf.train import TrainCommand, main, parse_config
 from lapo_tf.training.run_folder import RunFolder
 
 QUICK = ["--agent", "clone", "--steps", "20", "--eval-every", "20", "--eval-episodes", "2", "--batch-size", "8"]
@@ -47,7 +48,7 @@ def command(monkeypatch, capsys):
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["train", *map(str, arguments)])
         try:
-            train.main()
+            main()
         except SystemExit as end:
             code = end.code
         else:
@@ -328,7 +329,7 @@ def test_help_explains_every_option(command, monkeypatch):
     assert (code, err) == (0, "")
     words = " ".join(out.replace("│", " ").split())
     texts = {f"--{k.replace('_', '-')}": v for k, v in docstrings(TrainConfig).items() if k != "agent_config"}
-    texts |= {f"--{k}": v for k, v in docstrings(train.TrainCommand).items()}
+    texts |= {f"--{k}": v for k, v in docstrings(TrainCommand).items()}
     own = docstrings(AgentConfig) | docstrings(LAPOConfig)
     assert set(own) == {f.name for f in dataclasses.fields(LAPOConfig)}
     texts |= {f"--lapo.{k.replace('_', '-')}": v for k, v in own.items()}
@@ -360,12 +361,12 @@ def test_flags_come_before_files_and_files_before_the_tasks_values(tmp_path):
     assert task["steps"] != 777 != task["batch_size"]
     (tmp_path / "own.yaml").write_text("steps: 777\nbatch_size: 33\nlapo: {kl_weight: 5, polyak: 0.5}\n")
     arguments = ["--task", "toy-navigation", "--config", "own.yaml", "--batch-size", "44", "--lapo.polyak", "0.25"]
-    config, resume = train.parse_config(arguments)
+    config, resume = parse_config(arguments)
     assert not resume
     assert (config.steps, config.batch_size, config.eval_every) == (777, 44, task["eval_every"])
     own = config.agent_config
     assert (own.kl_weight, own.polyak, own.hidden) == (5.0, 0.25, tuple(task["lapo"]["hidden"]))
-    assert train.parse_config(["--config", "own.yaml", "--task", "maze2d-umaze"])[0].steps == 777
+    assert parse_config(["--config", "own.yaml", "--task", "maze2d-umaze"])[0].steps == 777
 
 
 def test_a_config_survives_its_file():

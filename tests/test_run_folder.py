@@ -19,9 +19,10 @@ import pytest
 import tensorflow as tf
 import yaml
 
-from lapo_tf import runtime, train
+from lapo_tf import runtime
 from lapo_tf.agents import Scaling
 from lapo_tf.errors import UserError
+from lapo_tf.train import main
 from lapo_tf.training.metrics import METRICS
 from lapo_tf.training.run_folder import PACKAGES, Checkpoints, RunFolder
 from lapo_tf.training.trainer import Interrupted, Trainer
@@ -399,7 +400,7 @@ def test_ctrl_c_in_the_command(interrupted, monkeypatch, capsys):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(path / "minari"))
     monkeypatch.setattr(runtime, "configure", lambda *_: None)  # it is for a whole process
     monkeypatch.setattr(sys, "argv", ["train", *resume[3:], "--steps", str(steps)])
-    train.main()
+    main()
     out = capsys.readouterr().out
     assert f"resuming run from step {step:,}" in out
     assert f"after {steps:,} steps" in out.splitlines()[-1]
