@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lapo_tf.errors import UserError
-from lapo_tf.sweep import SweepCommand, all_trials, describe, duration
+from lapo_tf.sweep import Progress, SweepCommand, all_trials, describe, duration, sweep
 from lapo_tf.training.run_folder import RunFolder
 from lapo_tf.trials import DONE, FAILED, NEW, RESUME, parse_agent, parse_seeds, state
 
@@ -95,6 +95,35 @@ def test_states_and_dry_run(tmp_path):
 def _file(folder: Path, text: str) -> Path:
     (folder / "options.yaml").write_text(text)
     return folder / "options.yaml"
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_sweep_in_python(tmp_path, monkeypatch, broken):
+    """Lists and options in, the seeds of each agent together out; a failed trial is an error with its reason."""
+
+    def run_trials(trials, *options):
+        report = options[-1]
+        progress = Progress(trials, {t.name: NEW for t in trials})
+        report(progress)
+        for trial in trials:
+            folder = RunFolder(trial.folder)
+            folder.write_config(trial.config.resolved(), {"id": "x", "provenance": "own"}, {})
+            folder.write_metrics([{"step": 20, "eval/normalized_score": trial.config.seed, "time/seconds": 5.0}])
+            progress.states[trial.name] = DONE
+            report(progress)
+        progress.errors |= {"toy-navigation/bc/seed0": "it broke"} if broken else {}
+        return progress
+
+    monkeypatch.setattr("lapo_tf.sweep.run_trials", run_trials)
+    arguments = ([TOY], ["bc", "awac:policy=gmm"], range(2), tmp_path)
+    if broken:
+        with pytest.raises(UserError, match="toy-navigation/bc/seed0 failed: it broke"):
+            sweep(*arguments, steps=20, progress=False)
+        return
+    groups = sweep(*arguments, steps=20, bc={"policy_learning_rate": 0.5}, progress=False)
+    assert [(group.label, group.values("last").tolist()) for group in groups] == [("bc", [0, 1]), ("awac-gmm", [0, 1])]
+    assert groups[0].runs[0].config.agent_config.policy_learning_rate == 0.5
+    assert groups[0].runs[1].folder == tmp_path / TOY / "bc" / "seed1"
 
 
 def test_durations():
