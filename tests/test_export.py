@@ -286,7 +286,7 @@ def test_the_demo_runs_a_bundle(folder: Path, policy: Policy, tmp_path: Path, ho
     assert done.returncode == 0, done.stderr
     values = json.loads(report.read_text())
     assert len(values["sim"]["scores"]) == 1
-    assert values["node"]["sent"] > 20  # in real time a busy machine may stop the robot
+    assert values["node"]["sent"] > 100
     if how == ["--lock-step"]:
         assert values["sim"]["scores"] == policy.description.score["scores"]
         assert values["sim"]["steps"] == 300
