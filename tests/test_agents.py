@@ -223,3 +223,13 @@ def test_schedules_follow_the_length_of_the_run():
         assert getattr(config().for_run(1_000_000), field) == published
         assert getattr(config().for_run(20_000), field) == published // 50
         assert getattr(config(**{field: 7}).for_run(20_000), field) == 7
+
+
+def test_agents_without_a_latent_space_say_so():
+    agent = build("bc").agent
+    rows = tf.zeros((2, 1))
+    for ask in (agent.policy_latent, lambda s: agent.decode(s, rows), lambda s: agent.encode(s, rows)):
+        with pytest.raises(UserError, match=r"agent 'bc' has no .*latent.*, such as lapo"):
+            ask(rows)
+    with pytest.raises(UserError, match="agent 'bc' has no advantage"):
+        agent.advantage({})

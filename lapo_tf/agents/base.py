@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from typing_extensions import Self
 
-from lapo_tf.errors import require
+from lapo_tf.errors import UserError, require
 from lapo_tf.networks import Adam, copy_weights, mlp, polyak_update
 
 ACT_ROWS = 16  # observations in one call of the policy, see `Agent.act`
@@ -209,20 +209,23 @@ class Agent(keras.Model):
 
     def policy_latent(self, observations: tf.Tensor) -> tf.Tensor:
         """The latent [B, latent] that the trained policy takes at observations [B, obs] in the agent's units."""
-        raise NotImplementedError
+        raise self._lacks("latent policy")
 
     def decode(self, observations: tf.Tensor, latents: tf.Tensor) -> tf.Tensor:
         """The decoder's actions [B, act] at observations [B, obs] and latents [B, latent], in the agent's units."""
-        raise NotImplementedError
+        raise self._lacks("decoder of latents")
 
     def encode(self, observations: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
         """Means [B, latent] of the latents' posterior given observations [B, obs] and actions [B, act], all in the
         agent's units."""
-        raise NotImplementedError
+        raise self._lacks("posterior of latents")
 
     def advantage(self, batch: Batch) -> tf.Tensor:
         """A(s, a) [B, 1] of a batch's actions as training weighs them, but with the policy's modes, not samples."""
-        raise NotImplementedError
+        raise self._lacks("advantage of its data")
+
+    def _lacks(self, what: str) -> UserError:
+        return UserError(f"agent '{self.name}' has no {what}: expected a run of one that has, such as lapo")
 
     def generate(self, observations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """`model_action` for raw observations [B, obs], as raw actions [B, act] within the bounds."""
