@@ -1,7 +1,7 @@
 """Train a policy for the walker with SAC: `python -m lapo_tf.data.collectors.train_sac --goal backward`.
 
 By Stable-Baselines3 (`pip install 'lapo-tf[sb3]'`), with its defaults. What it saves is what
-`python -m lapo_tf.collect walker2d-mix-... --policy backward=FILE` takes.
+`python -m lapo_tf.collect walker2d-mix-... --policy backward=FILE` takes. The policy so far is saved every 20,000 steps.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from typing import Literal
 
 import gymnasium as gym
 import numpy as np
+from tqdm.auto import tqdm
 
 import lapo_tf.envs  # noqa: F401 (registers the environments)
 from lapo_tf.cli import parse
 from lapo_tf.errors import UserError, command, require
+
+SAVE_EVERY = 20_000  # steps
 
 
 @dataclass
@@ -52,11 +55,22 @@ def main() -> None:
     started = time.perf_counter()
     env = Monitor(gym.make(f"lapo/Walker2d{args.goal.capitalize()}-v0"))
     model = SAC("MlpPolicy", env, seed=args.seed, device="auto", verbose=0)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    bar = tqdm(total=args.steps, unit="step", desc=args.goal, dynamic_ncols=True)
+
+    def after_step(*_: object) -> bool:
+        bar.update(model.num_timesteps - bar.n)
+        if model.num_timesteps % SAVE_EVERY == 0:
+            model.save(out)
+            bar.set_postfix_str(f"return {np.mean(env.get_episode_rewards()[-10:]):.0f}")
+        return True
+
     try:
-        model.learn(args.steps, progress_bar=False)
+        model.learn(args.steps, callback=after_step)
     except KeyboardInterrupt:
         print(f"interrupted after {model.num_timesteps:,} steps; what was learned so far is saved")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    finally:
+        bar.close()
     model.save(out)
     returns = env.get_episode_rewards()[-10:]
     mean = f"last {len(returns)} episodes: return {np.mean(returns):.0f}; " if returns else ""

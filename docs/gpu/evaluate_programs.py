@@ -1,0 +1,77 @@
+"""Evaluates what `train_programs.py` left, in the simulator, and writes run folders as `lapo_tf.train` does.
+
+python docs/gpu/evaluate_programs.py PROGRAMS TRAINED RUNS [NAME...]
+
+Their checkpoints hold the weights that act, so they can be evaluated and looked at, but training cannot go on from them:
+they lack the critics and the optimisers' state.
+"""
+
+import json
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from lapo_tf import runtime
+
+runtime.quiet()
+
+from make_programs import acting_variables, config_of  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+from lapo_tf.training.trainer import Trainer  # noqa: E402
+
+
+def unpack(data, shape):
+    """The inverse of `train_programs.pack`."""
+    planes = np.frombuffer(zlib.decompress(data.tobytes()), np.uint8).reshape(3, -1)
+    bits = np.zeros((planes.shape[1], 4), np.uint8)
+    bits[:, 1:] = planes.T
+    return bits.view(np.float32).reshape(shape)
+
+
+def evaluate(entry, trained, log, folder, data_of):
+    """One run folder."""
+    config = config_of(entry["run"] | {"run_dir": str(folder)})
+    key = (config.task, config.dataset)
+    trainer = Trainer(config, dataset=data_of.get(key), progress=False)
+    if key not in data_of:
+        data_of[key] = trainer.task.load_dataset(config.dataset, data=config.data)
+    path = folder / "config.yaml"
+    values = yaml.safe_load(path.read_text())
+    values["trained_by"] = f"docs/gpu: this loop's StableHLO on {log['device']} by jax {log['jax']}"
+    path.write_text(yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120))
+    loop = trainer.loop
+    loop.metric_names = entry["metric_names"]
+    acting = acting_variables(trainer.agent)
+    assert len(acting) == entry["acting"]
+    bar = tqdm(disable=True)
+    for step, seconds in zip(trained["steps"].tolist(), trained["seconds"].tolist(), strict=True):
+        for k, variable in enumerate(acting):
+            variable.assign(unpack(trained[f"{step}/{k}"], variable.shape))
+        loop.metric_sums.assign(trained[f"{step}/sums"])
+        loop.step.assign(step)
+        trainer.seconds.assign(seconds)  # of training, beside others on the same device
+        trainer._rate = 1e3 / log["ms_per_step"]
+        trainer._evaluate(bar)
+        row = trainer.logger.rows[-1]
+        print(f"{folder} {step:,}: {row['eval/normalized_score']:.1f}", flush=True)
+    trainer.evaluator.close()
+
+
+def main():
+    programs, results, runs = map(Path, sys.argv[1:4])
+    manifest = json.loads((programs / "manifest.json").read_text())
+    data_of = {}
+    for name in sys.argv[4:] or [name for name in manifest if (results / f"{name}.npz").exists()]:
+        folder = runs / manifest[name]["folder"]
+        if (folder / "config.yaml").exists():
+            continue
+        with np.load(results / f"{name}.npz") as trained:
+            evaluate(manifest[name], trained, json.loads((results / f"{name}.json").read_text()), folder, data_of)
+
+
+if __name__ == "__main__":
+    main()
