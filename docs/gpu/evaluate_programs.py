@@ -2,8 +2,8 @@
 
 python docs/gpu/evaluate_programs.py PROGRAMS TRAINED RUNS [NAME...]
 
-Their checkpoints hold the weights that act, so they can be evaluated and looked at, but training cannot go on from them:
-they lack the critics and the optimisers' state.
+Their checkpoints hold the weights that act, so they can be evaluated and looked at, but training cannot go on from
+them: they lack the critics and the optimisers' state.
 """
 
 import json

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from lapo_tf import runtime
-from lapo_tf.config import build_config, read_yaml, task_config
+from lapo_tf.config import build_config, task_config
 
 runtime.quiet()
 runtime.configure("xla")

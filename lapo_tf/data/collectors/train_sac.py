@@ -1,7 +1,8 @@
 """Train a policy for the walker with SAC: `python -m lapo_tf.data.collectors.train_sac --goal backward`.
 
 By Stable-Baselines3 (`pip install 'lapo-tf[sb3]'`), with its defaults. What it saves is what
-`python -m lapo_tf.collect walker2d-mix-... --policy backward=FILE` takes. The policy so far is saved every 20,000 steps.
+`python -m lapo_tf.collect walker2d-mix-... --policy backward=FILE` takes. The policy so far is saved every 20,000
+steps.
 """
 
 from __future__ import annotations
