@@ -1,39 +1,38 @@
-"""Draws docs/kitchen-complete.png from the evaluations in docs/results/kitchen-complete: one line per seed.
+"""Draws docs/kitchen-complete.png from the runs in docs/results/kitchen-complete: one line per seed.
 
 python docs/kitchen_curves.py
 """
 
-import csv
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.ticker import EngFormatter
 
-from lapo_tf.plotting import BLUE, FAINT, INK, VERMILION
+from lapo_tf.plotting import BLUE, FAINT, GREEN, INK, VERMILION
 from lapo_tf.tasks import load_task
+from lapo_tf.training.run_folder import RunFolder
 
 mpl.use("agg")
 import matplotlib.pyplot as plt
 
 HERE = Path(__file__).parent
-COLOURS = {"truncated_gaussian": BLUE, "tanh": VERMILION}
-STYLES = ("-", "--", ":")
+LABELS = {"lapo": "truncated Gaussian", "lapo-tanh": "tanh", "lapo-bfloat16": "truncated Gaussian, bfloat16"}
+COLOURS = dict(zip(LABELS, (BLUE, VERMILION, GREEN), strict=True))
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
-for path in sorted((HERE / "results" / "kitchen-complete").glob("lapo-*-seed*.csv")):
-    _, policy, seed = path.stem.split("-")
-    with path.open() as file:
-        rows = list(csv.DictReader(file))
-    steps = [int(row["step"]) for row in rows]
-    look = {"color": COLOURS[policy], "ls": STYLES[int(seed.removeprefix("seed"))]}
-    score = [float(row["eval/normalized_score"]) for row in rows]
-    axes[0].plot(steps, score, **look, label=f"{policy.replace('_', ' ')}, {seed.replace('seed', 'seed ')}")
-    axes[1].plot(steps, [float(row["vae/kl"]) for row in rows], **look)
+for label, name in LABELS.items():
+    for k, path in enumerate(sorted((HERE / "results" / "kitchen-complete" / label).glob("seed*"))):
+        rows = RunFolder.open(path).metrics()
+        steps = [row["step"] for row in rows]
+        look = {"color": COLOURS[label], "lw": 1.3, "ls": ("-", "--", ":")[k]}
+        score = [row["eval/normalized_score"] for row in rows]
+        axes[0].plot(steps, score, **look, label=name if k == 0 else None)
+        axes[1].plot(steps, [row["vae/kl"] for row in rows], **look)
 paper = load_task("kitchen-complete").paper["lapo"]
 axes[0].axhline(paper, color=INK, lw=0.9, ls=(0, (5, 3)))
 beside = axes[0].get_yaxis_transform()  # x as a share of the axes' width
 axes[0].text(1.01, paper, f"paper, 1 M\nsteps: {paper:.1f}", transform=beside, va="center", fontsize="small")
-axes[0].set(ylabel="normalized score, 10 episodes", ylim=(0, 100))
+axes[0].set(ylabel="normalized score, 20 episodes", ylim=(0, 100))
 axes[1].set(ylabel="KL of the posterior from the prior (nats)", yscale="log")
 for ax in axes:
     ax.set_xlabel("gradient steps")

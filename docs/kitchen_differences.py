@@ -1,8 +1,9 @@
 """What each difference between D4RL's kitchen and FrankaKitchen-v1 does to the scores of trained policies.
 
-python docs/kitchen_differences.py RUN [RUN ...]     # every checkpoint of the run folders, 20 episodes in each setting
+python docs/kitchen_differences.py RUN [RUN ...]     # their last checkpoints, 20 episodes in each setting
 
-Prints a Markdown table: one line per checkpoint, one column per setting, mean normalized score.
+Prints a Markdown table: one line per run, one column per setting, mean normalized score. Velocities are no setting:
+gymnasium's `reset` clears them (1.4; FrankaKitchen's own code would keep them).
 """
 
 import sys
@@ -12,7 +13,6 @@ import numpy as np
 from lapo_tf import load_run, runtime
 from lapo_tf.envs.kitchen import KitchenEnv
 from lapo_tf.training.rollout import Evaluator
-from lapo_tf.training.run_folder import Checkpoints
 
 EPISODES, LIMIT = 20, 280
 SETTINGS = {
@@ -37,14 +37,12 @@ runtime.configure("xla")
 print("| run, step | " + " | ".join(SETTINGS) + " |\n|" + "---|" * (len(SETTINGS) + 1))
 every = []
 for folder in sys.argv[1:]:
-    for step in Checkpoints(load_run(folder).path / "checkpoints").steps():
-        run = load_run(folder, step)
-        row = []
-        for options in SETTINGS.values():
-            evaluator = Evaluator(lambda options=options: make_env(**options), EPISODES, 10)
-            row.append(run.task.normalized(evaluator.run(run.policy, seed=0).returns).mean())
-            evaluator.close()
-        every.append(row)
-        name = f"{run.config.agent_config.latent_policy}, seed {run.config.seed}, {step:,}"
-        print(f"| {name} | " + " | ".join(f"{score:.1f}" for score in row) + " |", flush=True)
+    run, row = load_run(folder), []
+    for options in SETTINGS.values():
+        evaluator = Evaluator(lambda options=options: make_env(**options), EPISODES, 10)
+        row.append(run.task.normalized(evaluator.run(run.policy, seed=0).returns).mean())
+        evaluator.close()
+    every.append(row)
+    name = f"{run.config.agent_config.latent_policy}, seed {run.config.seed}, {run.step:,}"
+    print(f"| {name} | " + " | ".join(f"{score:.1f}" for score in row) + " |", flush=True)
 print("| mean | " + " | ".join(f"{score:.1f}" for score in np.mean(every, 0)) + " |")
