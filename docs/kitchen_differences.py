@@ -1,12 +1,12 @@
 """What each difference between D4RL's kitchen and FrankaKitchen-v1 does to the scores of trained policies.
 
-python docs/kitchen_differences.py RUN [RUN ...]     # their last checkpoints, 20 episodes in each setting
+python docs/kitchen_differences.py RUN [RUN ...] [--step N]     # last checkpoints, or those of step N
 
-Prints a Markdown table: one line per run, one column per setting, mean normalized score. Velocities are no setting:
+Prints a Markdown table: one line per run, one column per setting, mean score of 20 episodes. Velocities are no setting:
 gymnasium's `reset` clears them (1.4; FrankaKitchen's own code would keep them).
 """
 
-import sys
+import argparse
 
 import numpy as np
 
@@ -32,14 +32,18 @@ def make_env(**options):
     return TimeLimit(KitchenEnv(**options), LIMIT)
 
 
+parser = argparse.ArgumentParser()
+parser.add_argument("runs", nargs="+")
+parser.add_argument("--step", type=int)
+options = parser.parse_args()
 runtime.quiet()
 runtime.configure("xla")
 print("| run, step | " + " | ".join(SETTINGS) + " |\n|" + "---|" * (len(SETTINGS) + 1))
 every = []
-for folder in sys.argv[1:]:
-    run, row = load_run(folder), []
-    for options in SETTINGS.values():
-        evaluator = Evaluator(lambda options=options: make_env(**options), EPISODES, 10)
+for folder in options.runs:
+    run, row = load_run(folder, options.step), []
+    for setting in SETTINGS.values():
+        evaluator = Evaluator(lambda setting=setting: make_env(**setting), EPISODES, 10)
         row.append(run.task.normalized(evaluator.run(run.policy, seed=0).returns).mean())
         evaluator.close()
     every.append(row)

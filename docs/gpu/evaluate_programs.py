@@ -1,6 +1,6 @@
 """Evaluates what `train_programs.py` left, in the simulator, and writes run folders as `lapo_tf.train` does.
 
-python docs/gpu/evaluate_programs.py PROGRAMS TRAINED RUNS [NAME...]
+python docs/gpu/evaluate_programs.py PROGRAMS TRAINED RUNS [NAME...]     # runs that are there already are left alone
 
 Their checkpoints hold the weights that act, so they can be evaluated and looked at, but training cannot go on from
 them: they lack the critics and the optimisers' state.
@@ -9,7 +9,9 @@ them: they lack the critics and the optimisers' state.
 import json
 import sys
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -24,7 +26,7 @@ from tqdm import tqdm  # noqa: E402
 from lapo_tf.training.trainer import Trainer  # noqa: E402
 
 
-def unpack(data, shape):
+def unpack(data: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """The inverse of `train_programs.pack`."""
     planes = np.frombuffer(zlib.decompress(data.tobytes()), np.uint8).reshape(3, -1)
     bits = np.zeros((planes.shape[1], 4), np.uint8)
@@ -32,13 +34,9 @@ def unpack(data, shape):
     return bits.view(np.float32).reshape(shape)
 
 
-def evaluate(entry, trained, log, folder, data_of):
+def evaluate(entry: dict[str, Any], trained: Mapping[str, np.ndarray], log: dict[str, Any], folder: Path) -> None:
     """One run folder."""
-    config = config_of(entry["run"] | {"run_dir": str(folder)})
-    key = (config.task, config.dataset)
-    trainer = Trainer(config, dataset=data_of.get(key), progress=False)
-    if key not in data_of:
-        data_of[key] = trainer.task.load_dataset(config.dataset, data=config.data)
+    trainer = Trainer(config_of(entry["run"] | {"run_dir": str(folder)}), progress=False)
     path = folder / "config.yaml"
     values = yaml.safe_load(path.read_text())
     values["trained_by"] = f"docs/gpu: this loop's StableHLO on {log['device']} by jax {log['jax']}"
@@ -46,7 +44,6 @@ def evaluate(entry, trained, log, folder, data_of):
     loop = trainer.loop
     loop.metric_names = entry["metric_names"]
     acting = acting_variables(trainer.agent)
-    assert len(acting) == entry["acting"]
     bar = tqdm(disable=True)
     for step, seconds in zip(trained["steps"].tolist(), trained["seconds"].tolist(), strict=True):
         for k, variable in enumerate(acting):
@@ -61,16 +58,16 @@ def evaluate(entry, trained, log, folder, data_of):
     trainer.evaluator.close()
 
 
-def main():
+def main() -> None:
+    """The command."""
     programs, results, runs = map(Path, sys.argv[1:4])
     manifest = json.loads((programs / "manifest.json").read_text())
-    data_of = {}
     for name in sys.argv[4:] or [name for name in manifest if (results / f"{name}.npz").exists()]:
         folder = runs / manifest[name]["folder"]
         if (folder / "config.yaml").exists():
             continue
         with np.load(results / f"{name}.npz") as trained:
-            evaluate(manifest[name], trained, json.loads((results / f"{name}.json").read_text()), folder, data_of)
+            evaluate(manifest[name], trained, json.loads((results / f"{name}.json").read_text()), folder)
 
 
 if __name__ == "__main__":

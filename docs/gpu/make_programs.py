@@ -1,30 +1,37 @@
 """Writes training programs for a machine that has a GPU and JAX but no TensorFlow.
 
-python docs/gpu/make_programs.py runs.json OUT
+python docs/gpu/make_programs.py docs/gpu/runs.json OUT --dataset FILE.hdf5
 
-`runs.json` lists options of runs as `lapo_tf.train` takes them: a task, an agent, `steps`, `seed`, `eval_every`, the
-agent's own options under its name, and `run_dir`. Of every run, OUT gets the compiled loop that `lapo_tf.train` would
-run, as StableHLO, and its arguments (the data set, the initial weights); equal arrays are stored once.
-`train_programs.py` trains them, `evaluate_programs.py` evaluates what that leaves.
+`runs.json` lists options of runs as `lapo_tf.train` takes them (task, agent, steps, seed, eval_every, the agent's own
+under its name), with a `name` for the program and the `folder` its run shall have; those in this folder are what the
+README reports. `random` instead makes the workload of `lapo_tf.benchmark`, to be timed; `products` its products alone.
+
+Of every run, OUT gets the compiled loop that `lapo_tf.train` would run, as StableHLO, and its arguments (the data set,
+the initial weights); equal arrays are stored once. `train_programs.py` trains them, `evaluate_programs.py` evaluates
+what that leaves.
 """
 
+import argparse
 import hashlib
 import json
 import re
-import sys
+import tempfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lapo_tf import runtime
-from lapo_tf.config import build_config, task_config
+from lapo_tf.config import TrainConfig, build_config, task_config
 
 runtime.quiet()
 runtime.configure("xla")
 
 import tensorflow as tf  # noqa: E402
 
+from lapo_tf.agents import Agent  # noqa: E402
 from lapo_tf.timing import Job, build_loop  # noqa: E402
 from lapo_tf.training.products import ProductLoop, graph_products  # noqa: E402
 from lapo_tf.training.trainer import Trainer  # noqa: E402
@@ -32,13 +39,13 @@ from lapo_tf.training.trainer import Trainer  # noqa: E402
 STEPS = tf.constant(1, tf.int64)
 
 
-def config_of(run):
+def config_of(run: dict[str, Any]) -> TrainConfig:
     """The config of an entry of runs.json, on top of the task's and the agent's own."""
     agent = run.get("agent", "lapo")
     return build_config(run, build_config({"task": run["task"], "agent": agent} | task_config(run["task"], agent)))
 
 
-def acting_variables(agent):
+def acting_variables(agent: Agent) -> list[tf.Variable]:
     """The variables that an agent's actions depend on, in the order of its weights."""
     handles = {id(v.handle) for v in agent._act.get_concrete_function().variables}
     return [w.value for w in agent.weights if id(w.value.handle) in handles]
@@ -47,11 +54,11 @@ def acting_variables(agent):
 class Store:
     """Arrays in a folder, each distinct one once, compressed."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def add(self, array):
+    def add(self, array: np.ndarray) -> dict[str, Any]:
         """Keep an array; what to find it by."""
         array = np.asarray(array)
         data = array.tobytes()
@@ -62,8 +69,8 @@ class Store:
         return {"file": name, "dtype": str(array.dtype), "shape": list(array.shape)}
 
 
-def write_program(name, function, out, store, known=()):
-    """Write a compiled function of a number of steps.
+def write_program(path: Path, function: Any, store: Store | None, known: Sequence[tf.Variable] = ()) -> dict[str, Any]:
+    """Write a compiled function of a number of steps; its part of the manifest.
 
     Args:
         store: where to put the arguments; without one they are drawn at random where the program runs.
@@ -73,60 +80,66 @@ def write_program(name, function, out, store, known=()):
     text = function.experimental_get_compiler_ir(STEPS)(stage="stablehlo")
     text = text if isinstance(text, str) else text.decode()
     variables = {id(v.handle): v for v in concrete.graph.variables}
-    inner = [tensor for tensor, _ in concrete.graph.captures]
     position = {id(getattr(v, "handle", v)): i for i, v in enumerate(known)}
     arguments = []
-    for tensor in inner:
+    for tensor, _ in concrete.graph.captures:
         variable = variables.get(id(tensor))
         value = variable.numpy() if variable is not None else tensor.numpy()
-        entry = store.add(value) if store else {"dtype": str(value.dtype), "shape": list(value.shape)}
+        entry: dict[str, Any] = store.add(value) if store else {"dtype": str(value.dtype), "shape": list(value.shape)}
         entry["known"] = position.get(id(tensor))
-        entry["variable"] = variable is not None
         arguments.append(entry)
     text = re.sub(r" loc\((?:[^()\"]|\"[^\"]*\"|\([^()]*\))*\)", "", re.sub(r"(?m)^#loc.*$", "", text))
-    (out / f"{name}.mlir.z").write_bytes(zlib.compress(text.encode(), 9))
+    path.write_bytes(zlib.compress(text.encode(), 9))
     # Results that take an argument's place are the variables' new values.
     alias = r"parameter_number = (\d+) : i64\}, output_index = array<i64: (\d+)>"
     written = {int(result): int(parameter) - 1 for parameter, result in re.findall(alias, text)}
     return {"arguments": arguments, "written": written}
 
 
-def main():
-    runs, out = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
-    store = Store(out / "arrays")
-    manifest, data_of = {}, {}
-    for run in runs:
+def timed(run: dict[str, Any], path: Path, store: Store) -> dict[str, Any]:
+    """A program to be timed: the benchmark's workload, or the matrix products of its step."""
+    loop = build_loop(Job(**run["random"]))
+    entry = {"steps": run["steps"], "timing": True}
+    if not run.get("products"):
+        return entry | write_program(path, loop._run, store)
+    found = graph_products(loop._run.get_concrete_function(tf.TensorSpec([], tf.int64)).graph)
+    products = ProductLoop(found, xla=True, shared_operands=False)
+    return entry | {"flops": sum(p.flops for p in found)} | write_program(path, products._run, None)
+
+
+def trained(run: dict[str, Any], path: Path, store: Store) -> dict[str, Any]:
+    """A program to be trained."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(config_of(run | {"run_dir": folder}), progress=False)
+    loop = trainer.loop
+    acting = acting_variables(trainer.agent)
+    written = write_program(path, loop._run, store, [*acting, loop.metric_sums, loop.step])
+    trainer.evaluator.close()
+    return {
+        "run": run,
+        "steps": trainer.config.steps,
+        "eval_every": trainer.config.eval_every,
+        "acting": len(acting),
+        "metric_names": loop.metric_names,
+    } | written
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--dataset", help="a D4RL file or a Minari id for all runs; default: the task's own")
+    options = parser.parse_args()
+    store, manifest = Store(options.out / "arrays"), {}
+    for run in json.loads(options.runs.read_text()):
         name, folder = run.pop("name"), run.pop("folder", None)
-        if run.get("random"):  # the benchmark's workload
-            loop = build_loop(Job(**run["random"]))
-            entry = {"steps": run["steps"], "timing": True}
-            function = loop._run
-            if run.get("products"):
-                found = graph_products(loop._run.get_concrete_function(tf.TensorSpec([], tf.int64)).graph)
-                entry["flops"] = sum(p.flops for p in found)
-                loop = ProductLoop(found, xla=True, shared_operands=False)
-                function = loop._run
-            manifest[name] = entry | write_program(name, function, out, None if run.get("products") else store)
-            continue
-        config = config_of(run | {"run_dir": f"/tmp/gpu-programs/{name}"})
-        key = (config.task, config.dataset)
-        trainer = Trainer(config, dataset=data_of.get(key), progress=False)
-        if key not in data_of:
-            data_of[key] = trainer.task.load_dataset(config.dataset, data=config.data)
-        loop, agent = trainer.loop, trainer.agent
-        acting = acting_variables(agent)
-        known = [*acting, loop.metric_sums, loop.step]
-        manifest[name] = {
-            "run": run,
-            "folder": folder,
-            "steps": config.steps,
-            "eval_every": config.eval_every,
-            "acting": len(acting),
-        } | write_program(name, loop._run, out, store, known)
-        manifest[name]["metric_names"] = loop.metric_names
-        trainer.evaluator.close()
+        make = timed if "random" in run else trained
+        if options.dataset and "random" not in run:
+            run["dataset"] = options.dataset
+        manifest[name] = {"folder": folder} | make(run, options.out / f"{name}.mlir.z", store)
         print(name, flush=True)
-    (out / "manifest.json").write_text(json.dumps(manifest))
+    (options.out / "manifest.json").write_text(json.dumps(manifest))
 
 
 if __name__ == "__main__":

@@ -51,6 +51,8 @@ def main() -> None:
     except ImportError:
         raise UserError("training a policy needs Stable-Baselines3: pip install 'lapo-tf[sb3]'") from None
     out = args.out or Path(f"walker2d-{args.goal}.zip")
+    if not out.suffix:  # Stable-Baselines3 would add it
+        out = out.with_suffix(".zip")
     if out.exists():
         raise UserError(f"{out} exists: move it away, or give another --out")
     started = time.perf_counter()
@@ -59,10 +61,15 @@ def main() -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     bar = tqdm(total=args.steps, unit="step", desc=args.goal, dynamic_ncols=True)
 
+    def save() -> None:
+        part = out.with_name(f".{out.name}")
+        model.save(part)
+        part.replace(out)
+
     def after_step(*_: object) -> bool:
         bar.update(model.num_timesteps - bar.n)
         if model.num_timesteps % SAVE_EVERY == 0:
-            model.save(out)
+            save()
             bar.set_postfix_str(f"return {np.mean(env.get_episode_rewards()[-10:]):.0f}")
         return True
 
@@ -72,7 +79,7 @@ def main() -> None:
         print(f"interrupted after {model.num_timesteps:,} steps; what was learned so far is saved")
     finally:
         bar.close()
-    model.save(out)
+    save()
     returns = env.get_episode_rewards()[-10:]
     mean = f"last {len(returns)} episodes: return {np.mean(returns):.0f}; " if returns else ""
     print(f"{mean}{model.num_timesteps:,} steps in {time.perf_counter() - started:,.0f} s: {out}")
