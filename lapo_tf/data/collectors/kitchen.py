@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 
 from lapo_tf.data.collectors import kitchen_arm, kitchen_demonstrator
 from lapo_tf.data.collectors.base import Collected, check
-from lapo_tf.data.collectors.kitchen_demonstrator import Demonstrator
+from lapo_tf.data.collectors.kitchen_demonstrator import ELEMENTS_PER_EPISODE, Demonstrator, draw_elements
 from lapo_tf.data.dataset import Episode
 from lapo_tf.data.store import write_dataset
 from lapo_tf.envs import COMPLETE_TASKS, MIXED_TASKS
@@ -39,7 +39,6 @@ from lapo_tf.errors import UserError, unknown
 KINDS: dict[str, Sequence[str]] = {"complete": COMPLETE_TASKS, "partial": COMPLETE_TASKS, "mixed": MIXED_TASKS}
 """Target elements of the three tasks."""
 EPISODES = 200  # by default; D4RL's kitchen-mixed and -partial hold about 600
-ELEMENTS_PER_EPISODE = 4
 MAX_STEPS = 290  # of an episode, as long as the longest of the recorded demonstrations'
 
 _CHILD = "import sys; from lapo_tf.data.collectors.kitchen import work; work(sys.argv[1], int(sys.argv[2]))"
@@ -69,23 +68,6 @@ class Recorded:
         goal = np.tile(task_goal(KINDS[kind]).astype(np.float32), (len(self.readings), 1))
         observations = np.concatenate([self.readings, goal], axis=1)
         return Episode(observations, self.actions, dataset_reward(observations[:-1], KINDS[kind]), True)
-
-
-def draw_elements(rng: np.random.Generator) -> tuple[str, ...]:
-    """Four of the seven elements, in random order.
-
-    Not the four of kitchen-mixed together: D4RL's data hold parts of that task only. And the slide cabinet comes before
-    the hinge cabinet, whose open door stands in its way.
-    """
-    while True:
-        elements = [str(e) for e in rng.permutation(list(ELEMENT_GOALS))[:ELEMENTS_PER_EPISODE]]
-        if set(elements) != set(MIXED_TASKS):
-            break
-    cabinets = [e for e in elements if e.endswith("cabinet")]
-    if cabinets == ["hinge cabinet", "slide cabinet"]:
-        i, j = map(elements.index, cabinets)
-        elements[i], elements[j] = elements[j], elements[i]
-    return tuple(elements)
 
 
 def run_episode(env: KitchenEnv, seed: int, number: int) -> Recorded:

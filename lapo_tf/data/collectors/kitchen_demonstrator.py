@@ -21,6 +21,7 @@ import mujoco
 import numpy as np
 
 from lapo_tf.data.collectors.kitchen_arm import CLOSED, OPEN, Arm, Posture, Scene, Style, Target, facing
+from lapo_tf.envs import MIXED_TASKS
 from lapo_tf.envs.kitchen import ELEMENT_GOALS, ELEMENT_INDICES, completed
 from lapo_tf.errors import unknown
 
@@ -74,6 +75,33 @@ HABITS: dict[str, Habit] = {
 
 def _fixed(place: np.ndarray) -> Place:
     return lambda: place
+
+
+USUAL_ORDER = (
+    *("microwave", "kettle", "top burner", "bottom burner", "light switch"),
+    *("slide cabinet", "hinge cabinet"),
+)
+"""The order in which people do elements in D4RL's recordings, but for the cabinets: the hinge cabinet's open door
+stands in the slide cabinet's way."""
+ELEMENTS_PER_EPISODE = 4
+SWAPPED = 0.25  # share of episodes in which two neighbours change places
+
+
+def draw_elements(rng: np.random.Generator) -> tuple[str, ...]:
+    """Four of the seven elements, in their usual order, in some episodes with two neighbours swapped.
+
+    The observation does not tell what comes next, so orders drawn at random would leave a policy little to learn from.
+    Never the four of kitchen-mixed together: D4RL's data hold parts of that task only.
+    """
+    while True:
+        elements = [USUAL_ORDER[i] for i in sorted(rng.permutation(len(USUAL_ORDER))[:ELEMENTS_PER_EPISODE])]
+        if set(elements) != set(MIXED_TASKS):
+            break
+    if rng.random() < SWAPPED:
+        i = int(rng.integers(ELEMENTS_PER_EPISODE - 1))
+        if elements[i : i + 2] != list(USUAL_ORDER[-2:]):
+            elements[i], elements[i + 1] = elements[i + 1], elements[i]
+    return tuple(elements)
 
 
 class Demonstrator:
