@@ -73,7 +73,7 @@ class Style:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Style:
-        return cls(float(rng.uniform(0.9, 1.15)), float(rng.uniform(0.005, 0.03)), float(rng.uniform(0.005, 0.02)))
+        return cls(float(rng.uniform(0.9, 1.15)), float(rng.uniform(0.01, 0.04)), float(rng.uniform(0.01, 0.03)))
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ USUAL_ORDER = (
 """The order in which people do elements in D4RL's recordings, but for the cabinets: the hinge cabinet's open door
 stands in the slide cabinet's way."""
 ELEMENTS_PER_EPISODE = 4
-SWAPPED = 0.25  # share of episodes in which two neighbours change places
+SWAPPED = 0.1  # share of episodes in which two neighbours change places
 
 
 def draw_elements(rng: np.random.Generator) -> tuple[str, ...]:
