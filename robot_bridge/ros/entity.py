@@ -36,12 +36,13 @@ class Entity:
             node._wake()
 
     def _is_ready(self) -> bool:
-        raise NotImplementedError
+        """Whether there is something to do. Never for an entity without callbacks, such as a publisher."""
+        return False
 
     def _take(self) -> Callable[[], Any] | None:
         """The next thing to do, taken from the queue; None if somebody else took it. Called under the executor's lock:
         must be quick and run nothing of the user's."""
-        raise NotImplementedError
+        return None
 
     def _wait_until(self) -> float | None:
         """When it becomes ready by itself, in `time.monotonic` seconds; None: by a wake-up only."""

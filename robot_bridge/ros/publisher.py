@@ -55,8 +55,5 @@ class Publisher(Entity):
     def assert_liveliness(self) -> None:
         """Nothing: rosbridge carries no liveliness."""
 
-    def _is_ready(self) -> bool:
-        return False
-
     def _destroy(self) -> None:
         self._handle.close()
