@@ -29,6 +29,15 @@ ATTEMPTS = 3  # at an element
 WORK_LIMIT = 50  # steps for which a handle is worked in an attempt
 SETTLE = 4  # steps after the last element
 
+USUAL_ORDER = (
+    *("microwave", "kettle", "top burner", "bottom burner", "light switch"),
+    *("slide cabinet", "hinge cabinet"),
+)
+"""Microwave, kettle, light switch and slide cabinet as in all 19 recorded demonstrations of D4RL's kitchen-complete,
+the burners between. The hinge cabinet comes last, because its open door stands in the slide cabinet's way."""
+ELEMENTS_PER_EPISODE = 4
+SWAPPED = 0.1  # share of episodes in which two neighbours are to change places
+
 FAST, SLOW = 0.5, 0.2  # m/s
 AHEAD = 0.1  # distance from which the hand goes straight at a handle
 KNOB_TURNED = -0.72  # rad
@@ -77,20 +86,10 @@ def _fixed(place: np.ndarray) -> Place:
     return lambda: place
 
 
-USUAL_ORDER = (
-    *("microwave", "kettle", "top burner", "bottom burner", "light switch"),
-    *("slide cabinet", "hinge cabinet"),
-)
-"""The order in which people do elements in D4RL's recordings, but for the cabinets: the hinge cabinet's open door
-stands in the slide cabinet's way."""
-ELEMENTS_PER_EPISODE = 4
-SWAPPED = 0.1  # share of episodes in which two neighbours change places
-
-
 def draw_elements(rng: np.random.Generator) -> tuple[str, ...]:
     """Four of the seven elements, in their usual order, in some episodes with two neighbours swapped.
 
-    The observation does not tell what comes next, so orders drawn at random would leave a policy little to learn from.
+    The observation does not tell what comes next, so an order drawn at random leaves a policy little to go by.
     Never the four of kitchen-mixed together: D4RL's data hold parts of that task only.
     """
     while True:
