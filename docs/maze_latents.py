@@ -3,8 +3,8 @@
 python docs/maze_latents.py RUN [RUN ...] [--step N]     # last checkpoints, or those of step N; the data set is needed
 
 Prints the values of the goal, and of the corner beside it where the data never are; how long the policy's latents are
-beside the data's; and a Markdown table of scores (20 episodes): the policy, its latents made shorter, and the best of n
-latents drawn from the prior, as the critics judge them.
+beside the prior's; and a Markdown table of scores (20 episodes): the policy, its latents made shorter, and the best of
+n latents drawn from the prior, as the critics judge them.
 """
 
 import argparse
