@@ -32,13 +32,17 @@ def demonstrate(env: KitchenEnv, elements: list[str], seed: int) -> np.ndarray:
 
 @pytest.mark.parametrize("elements", [["light switch", "microwave"], ["kettle"]])
 def test_elements_reach_their_goals(env: KitchenEnv, elements: list[str]) -> None:
-    actions = demonstrate(env, elements, seed=3)
-    for element in elements:
-        true = env.data.qpos[ELEMENT_INDICES[element]]
-        assert np.linalg.norm(true - ELEMENT_GOALS[element]) < 0.3, element
-    assert len(actions) < 120 * len(elements)
-    assert np.abs(actions).max() <= 1
-    assert 0.05 < np.diff(actions, axis=0).std() < 0.15  # the recorded demonstrations: 0.094
+    reached = []
+    for seed in range(8):
+        actions = demonstrate(env, elements, seed)
+        reached += [
+            np.linalg.norm(env.data.qpos[ELEMENT_INDICES[element]] - ELEMENT_GOALS[element]) < 0.3
+            for element in elements
+        ]
+        assert len(actions) < 120 * len(elements)
+        assert np.abs(actions).max() <= 1
+        assert 0.05 < np.diff(actions, axis=0).std() < 0.15  # the recorded demonstrations: 0.094
+    assert np.mean(reached) >= 0.75  # they fail now and then, as people do
 
 
 def test_episodes_differ_and_repeat(env: KitchenEnv) -> None:
