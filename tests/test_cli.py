@@ -356,6 +356,17 @@ def test_configs(path):
         assert getattr(config.agent_config, name) == (tuple(value) if isinstance(value, list) else value)
 
 
+def test_preset_for_short_runs():
+    preset = str(config_dir() / "presets" / "short.yaml")
+    config, _ = parse_config(["--task", "kitchen-mixed", "--config", preset])
+    published, _ = parse_config(["--task", "kitchen-mixed"])
+    own, lapo = config.agent_config, published.agent_config
+    assert config.batch_size < (published.batch_size or 512)
+    assert own.critic_learning_rate == own.vae_learning_rate == own.policy_learning_rate > lapo.policy_learning_rate
+    assert own.kl_weight == lapo.kl_weight
+    assert parse_config(["--task", "kitchen-mixed", "--agent", "bc", "--config", preset])[0].batch_size == 128
+
+
 def test_flags_come_before_files_and_files_before_the_tasks_values(tmp_path):
     task = task_config("toy-navigation", "lapo")
     assert task["steps"] != 777 != task["batch_size"]

@@ -32,6 +32,8 @@ class Args:
     """What the walker shall do."""
     steps: int = 1_000_000
     """Environment steps."""
+    batch_size: int = 256
+    """Transitions per update. Half as many make a step a third shorter on a CPU."""
     seed: int = 0
     """Fixes weights and noise."""
     out: Path | None = None
@@ -43,9 +45,11 @@ def main() -> None:
     """The command."""
     args = parse(Args, description=(__doc__ or ""))
     require(args.steps >= 1, "--steps", args.steps, "1 or more")
+    require(args.batch_size >= 1, "--batch-size", args.batch_size, "1 or more")
     # Stable-Baselines3 would load TensorBoard and so TensorFlow, beside which PyTorch aborted (2.15, 2.21).
     sys.modules["torch.utils.tensorboard"] = None  # type: ignore[assignment]
     try:
+        import torch
         from stable_baselines3 import SAC
         from stable_baselines3.common.monitor import Monitor
     except ImportError:
@@ -55,9 +59,16 @@ def main() -> None:
         out = out.with_suffix(".zip")
     if out.exists():
         raise UserError(f"{out} exists: move it away, or give another --out")
+    torch.set_num_threads(1)  # networks this small gain nothing from a second one
     started = time.perf_counter()
     env = Monitor(gym.make(f"lapo/Walker2d{args.goal.capitalize()}-v0"))
-    model = SAC("MlpPolicy", env, seed=args.seed, device="auto", verbose=0)
+    model = SAC(
+        "MlpPolicy",
+        env,
+        batch_size=args.batch_size,
+        seed=args.seed,
+        policy_kwargs={"optimizer_kwargs": {"fused": True}},
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     bar = tqdm(total=args.steps, unit="step", desc=args.goal, dynamic_ncols=True)
 
