@@ -1,4 +1,4 @@
-"""Train an agent: `python -m lapo_tf.train --task maze2d-umaze --steps 10000`."""
+"""Train an agent: `python -m lapo_tf.train --task kitchen-mixed`."""
 
 from __future__ import annotations
 
