@@ -33,7 +33,7 @@ class Args:
     steps: int = 1_000_000
     """Environment steps."""
     batch_size: int = 256
-    """Transitions per update. Half as many make a step a third shorter on a CPU."""
+    """Transitions per update. Half as many make a step about a quarter shorter on a CPU."""
     seed: int = 0
     """Fixes weights and noise."""
     out: Path | None = None
@@ -59,7 +59,7 @@ def main() -> None:
         out = out.with_suffix(".zip")
     if out.exists():
         raise UserError(f"{out} exists: move it away, or give another --out")
-    torch.set_num_threads(1)  # networks this small gain nothing from a second one
+    torch.set_num_threads(1)  # leaves the other cores to other goals
     started = time.perf_counter()
     env = Monitor(gym.make(f"lapo/Walker2d{args.goal.capitalize()}-v0"))
     model = SAC(
