@@ -1,0 +1,90 @@
+"""Where a run's values come from: the task's file, --config, flags."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lapo_tf.agents import AGENTS
+from lapo_tf.agents.lapo import LAPOConfig
+from lapo_tf.config import TrainConfig, build_config, config_dir, task_config
+from lapo_tf.errors import UserError
+from lapo_tf.tasks import TASKS
+from lapo_tf.train import parse_config
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("path", sorted(config_dir().glob("*.yaml")), ids=lambda p: p.stem)
+def test_configs(path):
+    assert path.stem in TASKS
+    values = yaml.safe_load(path.read_text())
+    config = build_config({"task": path.stem, "agent": "lapo"} | task_config(path.stem, "lapo"))
+    assert config.task == path.stem
+    for name, value in values.items():
+        if name in AGENTS:
+            build_config({"task": path.stem, "agent": name} | task_config(path.stem, name))
+        else:
+            assert getattr(config, name) == value
+    for name, value in values.get("lapo", {}).items():
+        assert getattr(config.agent_config, name) == (tuple(value) if isinstance(value, list) else value)
+
+
+def test_preset_for_short_runs():
+    preset = str(config_dir() / "presets" / "short.yaml")
+    config, _ = parse_config(["--task", "kitchen-mixed", "--config", preset])
+    published, _ = parse_config(["--task", "kitchen-mixed"])
+    own, lapo = config.agent_config, published.agent_config
+    assert config.batch_size < (published.batch_size or 512)
+    assert own.critic_learning_rate == own.vae_learning_rate == own.policy_learning_rate > lapo.policy_learning_rate
+    assert own.kl_weight == lapo.kl_weight
+    assert parse_config(["--task", "kitchen-mixed", "--agent", "bc", "--config", preset])[0].batch_size == 128
+
+
+def test_flags_come_before_files_and_files_before_the_tasks_values(tmp_path):
+    task = task_config("toy-navigation", "lapo")
+    assert task["steps"] != 777 != task["batch_size"]
+    (tmp_path / "own.yaml").write_text("steps: 777\nbatch_size: 33\nlapo: {kl_weight: 5, polyak: 0.5}\n")
+    arguments = ["--task", "toy-navigation", "--config", "own.yaml", "--batch-size", "44", "--lapo.polyak", "0.25"]
+    config, resume = parse_config(arguments)
+    assert not resume
+    assert (config.steps, config.batch_size, config.eval_every) == (777, 44, task["eval_every"])
+    own = config.agent_config
+    assert (own.kl_weight, own.polyak, own.hidden) == (5.0, 0.25, tuple(task["lapo"]["hidden"]))
+    assert parse_config(["--config", "own.yaml", "--task", "maze2d-umaze"])[0].steps == 777
+
+
+def test_a_config_survives_its_file():
+    changed = {
+        "hidden": (3, 4),
+        "latent_ratio": 1,
+        "clip_value": False,
+        "weight": "exponential",
+        "latent_policy": "tanh",
+    }
+    config = TrainConfig(
+        "maze2d-large",
+        dataset="a.hdf5",
+        steps=7,
+        seed=8,
+        batch_size=9,
+        eval_every=10,
+        eval_episodes=11,
+        run_dir=Path("x/y"),
+        compile="eager",
+        precision="bfloat16",
+        agent_config=LAPOConfig(**changed, kl_weight=0.1 + 0.2),
+    )
+    for one in (config, dataclasses.replace(config, run_dir=None, dataset=None)):
+        values = yaml.safe_load(yaml.safe_dump(one.to_dict()))
+        assert build_config(values) == one
+        assert set(values) == {f.name for f in dataclasses.fields(TrainConfig)} - {"agent_config"} | {"lapo"}
+    assert dataclasses.replace(config, run_dir=None).folder() == Path("runs/maze2d-large/lapo/seed8")
+    with pytest.raises(UserError, match="expected bool"):
+        build_config(config.to_dict() | {"lapo": {"clip_value": 1}})
