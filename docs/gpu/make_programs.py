@@ -4,7 +4,8 @@ python docs/gpu/make_programs.py docs/gpu/runs.json OUT --dataset FILE.hdf5
 
 `runs.json` lists options of runs as `lapo_tf.train` takes them (task, agent, steps, seed, eval_every, the agent's own
 under its name), with a `name` for the program and the `folder` its run shall have; those in this folder are what
-docs/results.md reports. `random` instead makes the workload of `lapo_tf.benchmark`, to be timed; `products` its products alone.
+docs/results.md reports. `random` instead makes the workload of `lapo_tf.benchmark`, to be timed; `products` its
+products alone.
 
 Of every run, OUT gets the compiled loop that `lapo_tf.train` would run, as StableHLO, and its arguments (the data set,
 the initial weights); equal arrays are stored once. `train_programs.py` trains them, `evaluate_programs.py` evaluates

@@ -1,8 +1,9 @@
 """Train a policy for the walker with SAC: `python -m lapo_tf.data.collectors.train_sac --goal backward`.
 
 By Stable-Baselines3 (`pip install 'lapo-tf[sb3]'`), with its defaults. What it saves is what
-`python -m lapo_tf.collect walker2d-mix-... --policy backward=FILE` takes. The policy so far is saved every 20,000
-steps.
+`python -m lapo_tf.collect walker2d-mix-... --policy backward=FILE` takes. Every 20,000 steps and on Ctrl-C
+it saves the policy so far and, beside it, the transitions seen (FILE.replay.pkl, 310 MB): `--resume` goes on from both,
+with other random numbers than an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from pickle import UnpicklingError
+from typing import Any, Literal
+from zipfile import BadZipFile
 
 import gymnasium as gym
 import numpy as np
@@ -31,21 +34,19 @@ class Args:
     goal: Literal["forward", "backward", "jump"]
     """What the walker shall do."""
     steps: int = 1_000_000
-    """Environment steps."""
+    """Environment steps, with --resume those already done included."""
     batch_size: int = 256
     """Transitions per update. Half as many make a step about a quarter shorter on a CPU."""
     seed: int = 0
     """Fixes weights and noise."""
     out: Path | None = None
     """File to write; default: walker2d-<goal>.zip."""
+    resume: bool = False
+    """Go on with --out, from the transitions beside it."""
 
 
-@command
-def main() -> None:
-    """The command."""
-    args = parse(Args, description=(__doc__ or ""))
-    require(args.steps >= 1, "--steps", args.steps, "1 or more")
-    require(args.batch_size >= 1, "--batch-size", args.batch_size, "1 or more")
+def _learner(args: Args, out: Path, replay: Path) -> tuple[Any, Any]:
+    """The SAC model, new or read from `out` and `replay`, and its environment."""
     # Stable-Baselines3 would load TensorBoard and so TensorFlow, beside which PyTorch aborted (2.15, 2.21).
     sys.modules["torch.utils.tensorboard"] = None  # type: ignore[assignment]
     try:
@@ -54,28 +55,47 @@ def main() -> None:
         from stable_baselines3.common.monitor import Monitor
     except ImportError:
         raise UserError("training a policy needs Stable-Baselines3: pip install 'lapo-tf[sb3]'") from None
+    torch.set_num_threads(1)  # leaves the other cores to other goals
+    env = Monitor(gym.make(f"lapo/Walker2d{args.goal.capitalize()}-v0"))
+    if not args.resume:
+        adam = {"optimizer_kwargs": {"fused": True}}
+        return SAC("MlpPolicy", env, batch_size=args.batch_size, seed=args.seed, policy_kwargs=adam), env
+    try:
+        model = SAC.load(out, env=env, batch_size=args.batch_size)
+        model.load_replay_buffer(replay)
+    except (ValueError, KeyError, EOFError, UnpicklingError, BadZipFile):
+        raise UserError(f"{out} or {replay} is damaged or was not written by this command: begin anew") from None
+    return model, env
+
+
+@command
+def main() -> None:
+    """The command."""
+    args = parse(Args, description=(__doc__ or ""))
+    require(args.steps >= 1, "--steps", args.steps, "1 or more")
+    require(args.batch_size >= 1, "--batch-size", args.batch_size, "1 or more")
     out = args.out or Path(f"walker2d-{args.goal}.zip")
     if not out.suffix:  # Stable-Baselines3 would add it
         out = out.with_suffix(".zip")
-    if out.exists():
-        raise UserError(f"{out} exists: move it away, or give another --out")
-    torch.set_num_threads(1)  # leaves the other cores to other goals
+    replay = out.with_suffix(".replay.pkl")
+    if not args.resume and out.exists():
+        raise UserError(f"{out} exists: go on with it by --resume, move it away, or give another --out")
+    for needed in (out, replay) if args.resume else ():
+        if not needed.exists():
+            raise UserError(f"{needed} does not exist: nothing to resume; leave out --resume to begin anew")
     started = time.perf_counter()
-    env = Monitor(gym.make(f"lapo/Walker2d{args.goal.capitalize()}-v0"))
-    model = SAC(
-        "MlpPolicy",
-        env,
-        batch_size=args.batch_size,
-        seed=args.seed,
-        policy_kwargs={"optimizer_kwargs": {"fused": True}},
-    )
+    model, env = _learner(args, out, replay)
+    begun = model.num_timesteps
+    if args.steps <= begun:
+        raise UserError(f"{out} has had {begun:,} steps: give a larger --steps than {args.steps:,} to go on")
     out.parent.mkdir(parents=True, exist_ok=True)
-    bar = tqdm(total=args.steps, unit="step", desc=args.goal, dynamic_ncols=True)
+    bar = tqdm(total=args.steps, initial=begun, unit="step", desc=args.goal, dynamic_ncols=True)
 
     def save() -> None:
-        part = out.with_name(f".{out.name}")
-        model.save(part)
-        part.replace(out)
+        for file, write in ((out, model.save), (replay, model.save_replay_buffer)):
+            part = file.with_name(f".{file.name}")
+            write(part)
+            part.replace(file)
 
     def after_step(*_: object) -> bool:
         bar.update(model.num_timesteps - bar.n)
@@ -85,15 +105,15 @@ def main() -> None:
         return True
 
     try:
-        model.learn(args.steps, callback=after_step)
+        model.learn(args.steps - begun, callback=after_step, reset_num_timesteps=False)
     except KeyboardInterrupt:
-        print(f"interrupted after {model.num_timesteps:,} steps; what was learned so far is saved")
+        bar.write(f"interrupted after {model.num_timesteps:,} steps; the same command with --resume goes on")
     finally:
         bar.close()
     save()
     returns = env.get_episode_rewards()[-10:]
     mean = f"last {len(returns)} episodes: return {np.mean(returns):.0f}; " if returns else ""
-    print(f"{mean}{model.num_timesteps:,} steps in {time.perf_counter() - started:,.0f} s: {out}")
+    print(f"{mean}{model.num_timesteps - begun:,} steps in {time.perf_counter() - started:,.0f} s: {out}")
 
 
 if __name__ == "__main__":
