@@ -9,9 +9,7 @@ Services: /sim/reset (std_srvs/Trigger) begins the next episode, /sim/lock_step 
 the commands or lets time run. To provoke faults, a std_msgs/String on /sim/sensor says what becomes of /joint_states:
 "good", "silent", "frozen" (the last message again and again) or "nan".
 
-It treats commands as a careful controller would: wrong lengths, names or NaN are refused, and so is a trajectory whose
-end is past; an array is in force for `COMMAND_TIMEOUT` seconds, after which the arm keeps its place; at its end a
-trajectory stands.
+How commands are treated: `robot_bridge.sim_controller`.
 """
 
 from __future__ import annotations
@@ -35,8 +33,9 @@ from robot_bridge.connection import add_options, connection, place
 from robot_bridge.counters import Counters
 from robot_bridge.errors import ArgumentParser, UserError, command, require
 from robot_bridge.outputs import time_message
+from robot_bridge.sim_controller import Controller
 from robot_bridge.timing import keep_time
-from robot_bridge.transport import GoalHandle, GoalStatus, Message, Respond, Transport
+from robot_bridge.transport import Message, Respond, Transport
 from robot_bridge.viewer import Viewer
 
 DESCRIPTION = """One of the MuJoCo tasks as a robot on a ROS graph.
@@ -46,22 +45,10 @@ DESCRIPTION = """One of the MuJoCo tasks as a robot on a ROS graph.
 
 Needs the simulation environments: pip install 'lapo-tf[robot]' (no GPU, and no TensorFlow is loaded)."""
 
-COMMAND_TIMEOUT = 0.2  # s of simulated time that an array of commands is in force
 STATUS = 0.1  # s between reports of the status in real time
 REPEAT = 0.5  # s after which a locked simulation says its state again
-TRAJECTORY = "/joint_trajectory_controller/joint_trajectory"
 SENSOR = ("good", "silent", "frozen", "nan")
-FOLLOW = "/joint_trajectory_controller/follow_joint_trajectory"
-JOINT_STATE, ARRAY = "sensor_msgs/msg/JointState", "std_msgs/msg/Float64MultiArray"
-
-
-@dataclass
-class Trajectory:
-    """Positions [k, n] at times [k] of the simulation's clock."""
-
-    times: np.ndarray
-    positions: np.ndarray
-    goal: GoalHandle | None = None
+JOINT_STATE = "sensor_msgs/msg/JointState"
 
 
 @dataclass
@@ -130,13 +117,10 @@ class Simulation:
         self.names = names_of(self.task.env_id, self.env)
         self.transport, self.lock_step, self.speed, self.video, self._say = transport, lock_step, speed, video, say
         self.joints = [action.joint for action in self.names.actions]
-        self.quantity = self.names.actions[0].quantity
-        self._scale = np.array([action.scale for action in self.names.actions])
         self._dt = 1.0 / self.names.control_rate
         self._slice_dt = self.sliced.slice_dt if self.sliced else self._dt
         self._groups = self._group()
         self.counters = Counters()
-        self.received: list[tuple[float, str, Message]] | None = None  # every command with its time, where wanted
         self.time = 1.0  # of the simulation; it never runs back
         self.sensor = "good"
         self._sensed: Message | None = None
@@ -146,11 +130,18 @@ class Simulation:
         self._frames: list[Any] = []
         self._next_status = 0.0
         self._inbox: queue.Queue[Callable[[], None]] = queue.Queue()
-        self._array: tuple[np.ndarray, float] | None = None
-        self._trajectory: Trajectory | None = None
         self._commanded = threading.Event()
         self._ending = threading.Event()
         self._position = np.zeros(len(self.joints))
+        self.controller = Controller(
+            self.joints,
+            self.names.actions[0].quantity,
+            np.array([action.scale for action in self.names.actions]),
+            self._dt,
+            counters=self.counters,
+            clock=lambda: self.time,
+            submit=self._submit,
+        )
         self._closables: list[Any] = []
         self._reset()
         self._viewer = Viewer(self.env.unwrapped) if viewer else None
@@ -176,11 +167,7 @@ class Simulation:
             add(transport.advertise("/sim/truth", JOINT_STATE))
         add(transport.advertise("/clock", "rosgraph_msgs/msg/Clock"))
         add(transport.advertise("/sim/status", "std_msgs/msg/String"))
-        add(transport.subscribe(f"/{self.quantity}_controller/commands", ARRAY, self._on_array))
-        if self.quantity == "velocity":
-            kind = "trajectory_msgs/msg/JointTrajectory"
-            add(transport.subscribe(TRAJECTORY, kind, self._on_trajectory))
-            add(transport.advertise_action(FOLLOW, "control_msgs/action/FollowJointTrajectory", self._on_goal))
+        self._closables += self.controller.open(transport)
         add(transport.subscribe("/sim/sensor", "std_msgs/msg/String", self._on_sensor))
         add(transport.advertise_service("/sim/reset", "std_srvs/srv/Trigger", self._on_reset))
         add(transport.advertise_service("/sim/lock_step", "std_srvs/srv/SetBool", self._on_lock))
@@ -199,72 +186,10 @@ class Simulation:
         self._ending.set()
         self._commanded.set()
 
-    def _record(self, topic: str, message: Message) -> None:
-        if self.received is not None:
-            self.received.append((time.monotonic(), topic, message))
-
-    def _on_array(self, message: Message) -> None:
-        self._record(f"/{self.quantity}_controller/commands", message)
-        data = message.get("data")
-        if not isinstance(data, list) or len(data) != len(self.joints) or any(v is None for v in data):
-            self.counters.add("refused.array")
-            return
-        values = np.array(data, np.float64)
-        if not np.isfinite(values).all():
-            self.counters.add("refused.array")
-            return
-        self._inbox.put(lambda: self._take_array(values))
+    def _submit(self, change: Callable[[], None]) -> None:
+        """Have something done before the next step, in the thread of `run`."""
+        self._inbox.put(change)
         self._commanded.set()
-
-    def _take_array(self, values: np.ndarray) -> None:
-        self._array, self._trajectory = (values, self.time), None
-
-    def _on_trajectory(self, message: Message) -> None:
-        self._record(TRAJECTORY, message)
-        trajectory = self._read(message)
-        if isinstance(trajectory, str):
-            self.counters.add("refused.trajectory")
-            return
-        self._inbox.put(lambda: self._take_trajectory(trajectory))
-        self._commanded.set()
-
-    def _take_trajectory(self, trajectory: Trajectory) -> None:
-        if self._trajectory is not None and self._trajectory.goal is not None:
-            self._trajectory.goal.result({"error_code": 0, "error_string": "pre-empted"}, GoalStatus.ABORTED)
-        self._array, self._trajectory = None, trajectory
-
-    def _on_goal(self, goal: Message, handle: GoalHandle) -> None:
-        self._record(FOLLOW, goal)
-        trajectory = self._read(goal.get("trajectory", {}))
-        if isinstance(trajectory, str):
-            self.counters.add("refused.goal")
-            handle.result({"error_code": -1, "error_string": trajectory}, GoalStatus.ABORTED)
-            return
-        trajectory.goal = handle
-        handle.on_cancel(lambda: self._inbox.put(lambda: self._cancel(handle)))
-        self._inbox.put(lambda: self._take_trajectory(trajectory))
-        self._commanded.set()
-
-    def _cancel(self, handle: GoalHandle) -> None:
-        if self._trajectory is not None and self._trajectory.goal is handle:
-            self._trajectory = None
-        handle.result({"error_code": 0, "error_string": "cancelled"}, GoalStatus.CANCELED)
-
-    def _read(self, message: Message) -> Trajectory | str:
-        """A trajectory in the simulation's clock and order of joints, or what is wrong with it."""
-        try:
-            names, points = message["joint_names"], message["points"]
-            order = [names.index(joint) for joint in self.joints]
-            positions = np.array([point["positions"] for point in points], np.float64)[:, order]
-            offsets = np.array([_seconds(point["time_from_start"]) for point in points])
-            start = _seconds(message.get("header", {}).get("stamp", {})) or self.time
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            return f"not a trajectory of {', '.join(self.joints)}: {type(error).__name__}: {error}"
-        if not np.isfinite(positions).all() or not len(points) or (np.diff(offsets) <= 0).any():
-            return "positions must be finite, times increasing"
-        if start + offsets[-1] <= self.time:
-            return "its end is past"
-        return Trajectory(start + offsets, positions)
 
     def _on_sensor(self, message: Message) -> None:
         if message.get("data") in SENSOR:
@@ -285,8 +210,7 @@ class Simulation:
             self._reset()
             respond({"success": True, "message": f"episode {self.episode.number}, seed {self.episode.seed}"})
 
-        self._inbox.put(reset)
-        self._commanded.set()
+        self._submit(reset)
 
     def _on_lock(self, request: Message, respond: Respond) -> None:
         wanted = request.get("data") is True
@@ -298,8 +222,7 @@ class Simulation:
             self.lock_step = wanted
             respond({"success": True, "message": "locked" if wanted else "time runs"})
 
-        self._inbox.put(lock)
-        self._commanded.set()
+        self._submit(lock)
 
     # Simulating -------------------------------------------------------------------------------------------------------
 
@@ -343,18 +266,17 @@ class Simulation:
             self._commanded.wait(REPEAT)
             self._commanded.clear()
             self._handle_inbox()
-            if self._array is not None or self._trajectory is not None:
+            if self.controller.commanded:
                 break
             if not self.lock_step:
                 return
         if not self._ending.is_set() and not self.episode.done:
             self._advance()
-            self._array = None
+            self.controller.forget_array()
 
     def _advance(self) -> None:
         """One control step, or slice of one."""
-        commanded = self._array is not None or self._trajectory is not None
-        action = self._action()
+        commanded, action = self.controller.commanded, self.controller.action(self._position)
         self.time += self._slice_dt
         if self.episode.done or (not commanded and self.episode.steps == 0):
             return  # an episode begins with its first command, and stands after its last step
@@ -376,30 +298,11 @@ class Simulation:
                 self._finish()
         self._measure()
 
-    def _action(self) -> np.ndarray | None:
-        """The command in force as an action, if there is one."""
-        if self._array is not None and self.time - self._array[1] <= COMMAND_TIMEOUT:
-            values = self._array[0]
-        elif self._trajectory is not None:
-            trajectory = self._trajectory
-            at = self.time + self._dt
-            wanted = np.array([np.interp(at, trajectory.times, column) for column in trajectory.positions.T])
-            if self.time < trajectory.times[0]:  # on the way to the first point
-                share = min(1.0, self._dt / max(self._dt, trajectory.times[0] - self.time))
-                wanted = self._position + share * (trajectory.positions[0] - self._position)
-            values = (wanted - self._position) / self._dt
-            if at >= trajectory.times[-1] and trajectory.goal is not None:
-                trajectory.goal.result({"error_code": 0, "error_string": ""}, GoalStatus.SUCCEEDED)
-                trajectory.goal = None
-        else:
-            return None
-        return (values / self._scale).astype(np.float32)
-
     def _reset(self) -> None:
         self._film()
         number, seed = self.episode.number + 1, self.episode.seed + 1
         self.episode = Episode(number, seed)
-        self._array = self._trajectory = None
+        self.controller.clear()
         self._observation, _ = self.env.reset(seed=seed)
         self.time += self._dt  # a new stamp
         self._measure()
@@ -468,10 +371,6 @@ class Simulation:
             "time": self.time,
             "counters": self.counters.snapshot(),
         }
-
-
-def _seconds(value: Message) -> float:
-    return value.get("sec", 0) + 1e-9 * value.get("nanosec", 0)
 
 
 def parser() -> ArgumentParser:

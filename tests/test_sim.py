@@ -23,7 +23,8 @@ from robot_bridge.errors import UserError
 from robot_bridge.policy_node import PolicyNode
 from robot_bridge.robots import simulated
 from robot_bridge.server import RosbridgeServer
-from robot_bridge.sim import FOLLOW, TRAJECTORY, Simulation
+from robot_bridge.sim import Simulation
+from robot_bridge.sim_controller import FOLLOW, TRAJECTORY
 from robot_bridge.transport import RosbridgeTransport
 from robot_bridge.viewer import camera
 
@@ -143,7 +144,7 @@ def advance(simulation: Simulation, seconds: float) -> np.ndarray:
 def test_velocities_are_followed_and_forgotten(kitchen: Simulation) -> None:
     start = kitchen._position.copy()
     for _ in range(25):
-        kitchen._on_array({"data": [0.4, 0, 0, 0, 0, 0, 0, 0, 0]})
+        kitchen.controller.on_array({"data": [0.4, 0, 0, 0, 0, 0, 0, 0, 0]})
         moved = advance(kitchen, 0.02)
     assert 0.05 < (moved - start)[0] < 0.3
     still = advance(kitchen, 1.0)  # no more commands: it has stopped by itself
@@ -171,9 +172,9 @@ def test_trajectories_are_followed_and_end_standing(kitchen: Simulation, by: str
     ]
     message = {"header": {}, "joint_names": backwards, "points": points}
     if by == TRAJECTORY:
-        kitchen._on_trajectory(message)
+        kitchen.controller.on_trajectory(message)
     else:
-        kitchen._on_goal({"trajectory": message}, Handle())  # type: ignore[arg-type]
+        kitchen.controller.on_goal({"trajectory": message}, Handle())  # type: ignore[arg-type]
     end = advance(kitchen, 2.0)
     np.testing.assert_allclose(end[[0, 6]], target[[0, 6]], atol=0.03)
     if by == FOLLOW:
@@ -196,14 +197,14 @@ def test_wrong_trajectories_are_refused(kitchen: Simulation, message: dict) -> N
     if message.get("points") == "late":
         message = message | {"points": [{"positions": [0.0] * 9, "time_from_start": {"sec": 0, "nanosec": 5}}]}
     before = kitchen._position.copy()
-    kitchen._on_trajectory(message)
+    kitchen.controller.on_trajectory(message)
     np.testing.assert_array_equal(advance(kitchen, 0.2), before)
     assert kitchen.counters["refused.trajectory"] == 1
 
 
 @pytest.mark.parametrize("data", [[0.0] * 8, [None] * 9, "fast", None])
 def test_wrong_arrays_are_refused(kitchen: Simulation, data: Any) -> None:
-    kitchen._on_array({"data": data})
+    kitchen.controller.on_array({"data": data})
     assert kitchen.counters["refused.array"] == 1
     assert kitchen._inbox.empty()
 
@@ -248,7 +249,7 @@ def test_the_sensor_fails_as_asked_and_the_truth_is_told() -> None:
     def said(sensor: str) -> tuple[list[dict], dict]:
         """What comes on /joint_states, and the truth, one step later."""
         simulation._on_sensor({"data": sensor})
-        simulation._take_array(np.array([50.0, 0.0]))
+        simulation.controller.take_array(np.array([50.0, 0.0]))
         simulation._advance()
         direct.published.clear()
         simulation._publish()
@@ -280,7 +281,7 @@ def test_a_command_is_in_force_from_the_nearest_slice(monkeypatch: pytest.Monkey
         naps, now = naps + 1, now + seconds
         steps.append(simulation.episode.steps)
         if naps == 2 + late:
-            simulation._on_array({"data": [0.1, 0.0]})
+            simulation.controller.on_array({"data": [0.1, 0.0]})
         if naps == 6:
             simulation.stop()
 
@@ -311,7 +312,7 @@ def test_a_film_does_not_hold_up_real_time(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(simulation.env, "render", render)
     simulation.max_steps, passed = 5, []
     while not simulation.episode.done:
-        simulation._on_array({"data": [1.0, 0.5]})
+        simulation.controller.on_array({"data": [1.0, 0.5]})
         simulation._handle_inbox()
         simulation._advance()
         passed.append(data.qpos.copy())
