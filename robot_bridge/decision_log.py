@@ -13,15 +13,19 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from robot_bridge.bundle import Description
 from robot_bridge.counters import Counters
 from robot_bridge.errors import UserError
+from robot_bridge.guards import Level, Outcome
 from robot_bridge.interfaces import from_dict, get_interface, to_rosbags, typestore
+from robot_bridge.outputs import time_message
 
 LOGGER = logging.getLogger(__name__)
 
@@ -56,6 +60,9 @@ class DecisionLog:
         if folder.exists():
             raise UserError(f"{folder} exists already: give another --log")
         folder.mkdir(parents=True)
+        self._observations = [entry.name for entry in policy.observations]
+        self._joints = [action.joint for action in policy.actions]
+        self._scale = np.array([action.scale for action in policy.actions])
         self._queue: queue.Queue[tuple[str, int, dict[str, Any]] | None] = queue.Queue(1000)
         self._counters = counters
         (folder / "layout.yaml").write_text(
@@ -77,10 +84,35 @@ class DecisionLog:
         self._thread = threading.Thread(target=self._run, name="decision log", daemon=True)
         self._thread.start()
 
-    def write(self, topic: str, nanoseconds: int, message: dict[str, Any]) -> None:
-        """Log a message of one of `TOPICS`, received at that time since the epoch."""
+    def observation(self, decided: float, values: np.ndarray) -> None:
+        """The observation [d] of a decision, made at that time since the epoch, s."""
+        header = {"stamp": time_message(decided)}
+        self._put("/policy/observation", {"header": header, "name": self._observations, "position": values.tolist()})
+
+    def action(self, decided: float, command: np.ndarray, wish: np.ndarray) -> None:
+        """What became of that decision: the command [n] in SI units, and the policy's wish [n] in its own."""
+        message = {
+            "header": {"stamp": time_message(decided)},
+            "name": self._joints,
+            "position": (command / self._scale).tolist(),
+            "velocity": command.tolist(),
+            "effort": wish.tolist(),
+        }
+        self._put("/policy/action", message)
+
+    def decision(self, outcome: Outcome, values: dict[str, Any]) -> None:
+        """What the guards said of a tick, with the numbers they said it of."""
+        message = {
+            "level": int(min(outcome.level, Level.HOLD)),
+            "name": "decision",
+            "message": outcome.reason,
+            "values": [{"key": k, "value": str(v)} for k, v in values.items()],
+        }
+        self._put("/policy/decision", message)
+
+    def _put(self, topic: str, message: dict[str, Any]) -> None:
         try:
-            self._queue.put_nowait((topic, nanoseconds, message))
+            self._queue.put_nowait((topic, time.time_ns(), message))
         except queue.Full:
             self._counters.add("dropped.log")
 

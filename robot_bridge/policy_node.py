@@ -130,7 +130,7 @@ class PolicyNode:
         self._next_diagnostics = -np.inf
         self._age = self._since = np.inf  # s, of what the present tick acts on, and of the first input
         self._executed: list[np.ndarray] = []
-        self._wall, self._decided = time.time() - clock(), _header(time.time())
+        self._wall, self._decided = time.time() - clock(), time.time()
         self._managed = Managed(self, transport, say)
         self.log = log_to(self) if log_to else None
 
@@ -375,8 +375,9 @@ class PolicyNode:
         action = self.policy.infer(snapshot.observation)
         novelty, outside = self.policy.novelty(snapshot.observation, action), self.policy.outside(snapshot.observation)
         self._wish = Wish((action * self._scale)[self._order].astype(np.float64), action, novelty, outside)
-        self._decided = _header(nominal + self._wall)  # on the grid of decisions, without its jitter
-        self._log_observation(snapshot)
+        self._decided = nominal + self._wall  # on the grid of decisions, without its jitter
+        if self.log is not None and self.state == "active":
+            self.log.observation(self._decided, snapshot.observation)
 
     def _wanted(self) -> np.ndarray:
         """The wish as the guards take it: velocities, or efforts."""
@@ -422,26 +423,11 @@ class PolicyNode:
                 del self.differences[:-10_000]
         if self.log is not None:
             values = {"age": state.age, "novelty": state.novelty, "state": self.state, "sent": sent}
-            self.log.write(
-                "/policy/decision",
-                time.time_ns(),
-                {
-                    "level": int(min(outcome.level, Level.HOLD)),
-                    "name": "decision",
-                    "message": outcome.reason,
-                    "values": [{"key": k, "value": str(v)} for k, v in values.items()],
-                },
-            )
+            self.log.decision(outcome, values)
         if now >= self._next_diagnostics:
             self._next_diagnostics = now + DIAGNOSTICS_PERIOD
             if self.transport.connected:
                 self.transport.publish(DIAGNOSTICS, self.diagnostics(outcome))
-
-    def _log_observation(self, snapshot: Snapshot) -> None:
-        if self.log is not None and self.state == "active":
-            names = [entry.name for entry in self.policy.description.observations]
-            message = {"header": self._decided, "name": names, "position": snapshot.observation.tolist()}
-            self.log.write("/policy/observation", time.time_ns(), message)
 
     def _log_step(self) -> None:
         """Before the next decision: what became of the last one."""
@@ -449,14 +435,7 @@ class PolicyNode:
         if self.log is not None and executed and self.state == "active":
             command = np.empty(len(self._order))
             command[self._order] = np.mean(executed, axis=0)  # back in the policy's order
-            message = {
-                "header": self._decided,
-                "name": [action.joint for action in self.policy.description.actions],
-                "position": (command / self._scale).tolist(),
-                "velocity": command.tolist(),
-                "effort": self._wish.action.tolist(),
-            }
-            self.log.write("/policy/action", time.time_ns(), message)
+            self.log.action(self._decided, command, self._wish.action)
 
     def diagnostics(self, outcome: Outcome | None = None) -> Message:
         """A DiagnosticArray: state, guards, timing, what was dropped."""
@@ -478,11 +457,7 @@ class PolicyNode:
             "hardware_id": self.robot.name,
             "values": [{"key": k, "value": str(v)} for k, v in values.items()],
         }
-        return {"header": _header(time.time()), "status": [status]}
-
-
-def _header(seconds: float) -> Message:
-    return {"stamp": time_message(seconds)}
+        return {"header": {"stamp": time_message(time.time())}, "status": [status]}
 
 
 def _trigger(action: Callable[[], tuple[bool, str]]) -> Callable[[Message, Respond], None]:

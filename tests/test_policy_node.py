@@ -567,7 +567,7 @@ def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(log._writer, "write", full)
     for _ in range(3000):
-        log.write("/policy/decision", 1, {})
+        log.observation(1.0, np.zeros(2))
     log.close()
     assert counters["dropped.log"] == 3000
 
