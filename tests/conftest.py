@@ -2,5 +2,12 @@
 
 import signal
 
+import pytest
+
 # A shell starts background jobs with Ctrl-C ignored, which tests of Ctrl-C and their processes would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The notebooks come first: they take as long as all else, so that two workers end at about the same time."""
+    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
