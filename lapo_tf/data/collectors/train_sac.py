@@ -63,7 +63,7 @@ def _learner(args: Args, out: Path, replay: Path) -> tuple[Any, Any]:
     try:
         model = SAC.load(out, env=env, batch_size=args.batch_size)
         model.load_replay_buffer(replay)
-    except (ValueError, KeyError, EOFError, UnpicklingError, BadZipFile):
+    except (ValueError, KeyError, EOFError, RuntimeError, AttributeError, AssertionError, UnpicklingError, BadZipFile):
         raise UserError(f"{out} or {replay} is damaged or was not written by this command: begin anew") from None
     return model, env
 
