@@ -25,7 +25,8 @@ from robot_bridge.bundle import Description
 from robot_bridge.demo import Processes, Watcher, default_robot, read
 from robot_bridge.errors import UserError
 from robot_bridge.policy_node import DIAGNOSTICS, DIAGNOSTICS_TYPE
-from robot_bridge.robots import JOINT_STATE, OUTPUT_TYPES, Robot
+from robot_bridge.robot_configs import load_robot
+from robot_bridge.robots import JOINT_STATE, OUTPUT_TYPES
 from robot_bridge.server import RosbridgeServer
 from robot_bridge.transport import Message
 
@@ -101,7 +102,7 @@ class Rehearsal:
         description = Description.read(Path(policy))
         self._task, self._seed = description.task, seed
         self._robot = robot or str(default_robot(description, False))
-        output = Robot.load(self._robot).outputs[0]
+        output = load_robot(self._robot).outputs[0]
         if output.kind in ("trajectory", "follow"):
             raise UserError(f"{self._robot} is commanded by {output.kind}: expected velocity, position or effort")
         self._output = output

@@ -18,6 +18,7 @@ from robot_bridge.connection import add_options, connection, place
 from robot_bridge.decision_log import DecisionLog
 from robot_bridge.errors import ArgumentParser, UserError, command, require
 from robot_bridge.policy_node import Mode, PolicyNode
+from robot_bridge.robot_configs import load_robot
 from robot_bridge.robots import Robot, simulated
 from robot_bridge.timing import keep_time, percentiles
 
@@ -58,7 +59,7 @@ def load(policy: Path, robot: str | None, speed: float | None = None) -> tuple[P
         UserError: one of them is wrong, or they do not fit each other.
     """
     loaded = Policy.load(policy)
-    chosen = simulated(loaded.description) if robot is None else Robot.load(robot)
+    chosen = simulated(loaded.description) if robot is None else load_robot(robot)
     if mistakes := chosen.mistakes_with(loaded.description):
         raise UserError(f"{robot} cannot run {policy}: " + "; ".join(mistakes))
     if speed is not None:

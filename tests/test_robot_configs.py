@@ -11,7 +11,8 @@ import yaml
 from robot_bridge.bundle import ActionEntry, Description, ObservationEntry
 from robot_bridge.errors import UserError
 from robot_bridge.limits import PRESETS
-from robot_bridge.robots import Robot, config_dir, simulated
+from robot_bridge.robot_configs import config_dir, load_robot
+from robot_bridge.robots import Robot, simulated
 
 NAMES = sorted(path.stem for path in config_dir().glob("*.yaml"))
 
@@ -36,7 +37,7 @@ def test_all_kinds_of_robots_are_there() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_configs_that_come_along_are_right(name: str) -> None:
-    robot = Robot.load(name)
+    robot = load_robot(name)
     joints = list(robot.joints)
     if name == "sim-maze":
         assert robot.mistakes_with(description(joints, "effort")) == []
@@ -55,11 +56,11 @@ def test_the_configs_that_come_along_are_right(name: str) -> None:
 
 
 def test_fr3_renames_joints() -> None:
-    assert Robot.load("fr3").joints["panda_joint3"] == "fr3_joint3"
+    assert load_robot("fr3").joints["panda_joint3"] == "fr3_joint3"
 
 
 def test_short_joints_keep_most_of_their_range() -> None:
-    limits = Robot.load("franka").limits
+    limits = load_robot("franka").limits
     assert limits is not None
     np.testing.assert_allclose([limits.low[7], limits.high[7]], [0.004, 0.036])
 
@@ -70,7 +71,7 @@ GOOD = yaml.safe_load((config_dir() / "generic-6axis.yaml").read_text())
 def load(tmp_path: Path, values: object) -> Robot:
     path = tmp_path / "robot.yaml"
     path.write_text(values if isinstance(values, str) else yaml.safe_dump(values))
-    return Robot.load(path)
+    return load_robot(path)
 
 
 def changed(**changes) -> dict:
@@ -138,11 +139,11 @@ def test_files_that_are_no_config(tmp_path: Path, text: str, message: str) -> No
 
 def test_unknown_config() -> None:
     with pytest.raises(UserError, match="unknown robot config 'frank': did you mean 'franka'"):
-        Robot.load("frank")
+        load_robot("frank")
 
 
 def test_robot_and_policy_must_fit() -> None:
-    robot = Robot.load("generic-6axis")
+    robot = load_robot("generic-6axis")
     joints = list(robot.joints)
     assert robot.mistakes_with(description([*joints[:5], "elbow"])) == [
         "the policy moves joint 'elbow', which the config does not name under joints",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -120,7 +121,7 @@ class AgentSpec:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-class Agent(keras.Model):
+class Agent(keras.Model, ABC):
     """Base of all agents. A subclass builds its networks and optimisers and defines `draw`, `step` and `policy_action`.
 
     It is a Keras model so that Keras callbacks, weights and `tf.train.Checkpoint` work on it as on any other; it is not
@@ -179,26 +180,26 @@ class Agent(keras.Model):
         optimizer.build(variables)
         return optimizer
 
+    @abstractmethod
     def draw(self, seed: tf.Tensor, batch_size: int) -> dict[str, tf.Tensor]:
         """All random numbers of one update, from a stateless seed [2] (int32)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def step(self, batch: Batch, noise: dict[str, tf.Tensor]) -> Metrics:
         """One update: changes the agent's variables, returns the step's metrics. Pure TensorFlow ops."""
-        raise NotImplementedError
 
     def update(self, batch: Batch, seed: tf.Tensor) -> Metrics:
         """One update with the random numbers that `seed` gives."""
         return self.step(batch, self.draw(seed, batch["rewards"].shape[0]))
 
+    @abstractmethod
     def policy_action(self, observations: tf.Tensor) -> tf.Tensor:
         """The action [B, act] the trained policy takes, both in the agent's units: a function of the observation."""
-        raise NotImplementedError
 
+    @abstractmethod
     def model_action(self, observations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """An action [B, act] drawn from the agent's generative model (a VAE with z ~ N(0, I), or a stochastic policy),
         in the agent's units, by a stateless seed [2]."""
-        raise NotImplementedError
 
     def policy_value(self, observations: tf.Tensor) -> tf.Tensor:
         """Q(s, pi(s)) [B] by the smaller of both critics, for observations [B, obs] in the agent's units; in scaled

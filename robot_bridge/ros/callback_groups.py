@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from typing import Any
 from weakref import WeakSet
 
 
-class CallbackGroup:
+class CallbackGroup(ABC):
     """Base of groups; an executor asks them before it runs a callback."""
 
     def __init__(self) -> None:
@@ -19,16 +20,17 @@ class CallbackGroup:
     def has_entity(self, entity: Any) -> bool:
         return entity in self.entities
 
+    @abstractmethod
     def can_execute(self, entity: Any) -> bool:
         """Whether a callback of this entity may begin now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def beginning_execution(self, entity: Any) -> bool:
         """Begin, if that is allowed now; returns whether it is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ending_execution(self, entity: Any) -> None:
-        raise NotImplementedError
+        """The callback that `beginning_execution` let begin has ended."""
 
 
 class ReentrantCallbackGroup(CallbackGroup):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,7 @@ class Entity:
             raise InvalidHandle(f"cannot use this {type(self).__name__.lower()}: it was destroyed")
 
 
-class QueueEntity(Entity):
+class QueueEntity(Entity, ABC):
     """An entity that the I/O thread feeds: at most `depth` jobs wait, the oldest give way and are counted."""
 
     def __init__(self, callback_group: CallbackGroup | None, depth: int) -> None:
@@ -97,6 +98,6 @@ class QueueEntity(Entity):
             item = self._queue.popleft()
         return lambda: self._handle(item)
 
+    @abstractmethod
     def _handle(self, item: Any) -> Any:
         """Do what an item asks for, in an executor's thread; may return a coroutine."""
-        raise NotImplementedError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +43,7 @@ def current_entity() -> tuple[Executor | None, Entity | None]:
     return getattr(_running, "executor", None), getattr(_running, "entity", None)
 
 
-class Executor:
+class Executor(ABC):
     """Base of executors.
 
     I/O threads append to queues and `wake`; callbacks run only in threads that spin. The condition's lock is held
@@ -156,8 +157,9 @@ class Executor:
         """Whether another callback may begin."""
         return True
 
+    @abstractmethod
     def _spin_once(self, timeout_sec: float | None, condition: Callable[[], bool] | None) -> None:
-        raise NotImplementedError
+        """Wait for one callback and run it, or have it run; raises as `_next`."""
 
     def _queue_task(self, task: Task[Any]) -> None:
         with self._condition:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from robot_bridge.ros.parameters import Parameters
 from robot_bridge.ros.publisher import Publisher
 
 
-class NodeParameters:
+class NodeParameters(ABC):
     """The part of `Node` that declares, gets and sets parameters."""
 
     _parameters: Parameters
@@ -21,8 +22,9 @@ class NodeParameters:
     _context: Context
     _clock: Clock
 
+    @abstractmethod
     def get_fully_qualified_name(self) -> str:
-        raise NotImplementedError
+        """The node's name after its namespace."""
 
     def declare_parameter(
         self, name: str, value: Any = None, descriptor: Any = None, ignore_override: bool = False
