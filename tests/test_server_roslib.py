@@ -14,8 +14,8 @@ import pytest
 pytest.importorskip("websockets", reason="the robot extra is not installed")
 pytest.importorskip("roslibpy", reason="the robot extra is not installed")
 
-from test_server import STRING
-from test_transport import Answer, ask
+from server_site import STRING
+from transport_site import Answer, ask
 
 from robot_bridge.server import RosbridgeServer
 from robot_bridge.transport import GoalStatus, RosbridgeTransport
