@@ -1,7 +1,7 @@
 """Trained the walkers that come along: python docs/walker2d_policies.py backward 600000 backward.npz [--seed 0]
 
-SAC as `lapo_tf.data.collectors.train_sac`, but by sbx, Stable-Baselines3's sibling in JAX, which makes about five times
-as many steps a second on a CPU. It brings tfp-nightly, which would take the place of the TFP that lapo_tf needs, so it
+SAC as `lapo_tf.data.collectors.train_sac`, but by sbx, Stable-Baselines3's sibling in JAX, which makes several times as
+many steps a second on a CPU. It brings tfp-nightly, which would take the place of the TFP that lapo_tf needs, so it
 lives in an environment of its own:
 
 python -m venv sbx && sbx/bin/pip install sbx-rl==0.28.0 torch "gymnasium[mujoco]==1.4.0" "mujoco<3.11"

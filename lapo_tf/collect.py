@@ -21,8 +21,9 @@ DESCRIPTION = """Collect a task's data set by a script and store it as a local M
   policy of yours, --policy FILE.
 - antmaze-umaze-diverse, antmaze-medium-diverse, antmaze-large-diverse: an ant led through the maze by way-points; its
   walking is a goal-reaching policy of yours, --policy FILE (an .npz with fc0, fc1, last_fc and last_fc_log_std).
-- walker2d-mix-forward, walker2d-mix-backward, walker2d-mix-jump: runs of three policies, --policy forward=FILE
-  --policy backward=FILE --policy jump=FILE, each in its own environment, relabelled for the named task.
+- walker2d-mix-forward, walker2d-mix-backward, walker2d-mix-jump: runs of three policies, each in its own environment,
+  relabelled for the named task. Policies come along; yours go in their place by --policy forward=FILE, backward=FILE,
+  jump=FILE.
 
 A walker's policy is a tanh-Gaussian actor: Stable-Baselines3's zip of SAC or TQC, or an .npz with latent_pi.0,
 latent_pi.2, mu and log_std (.weight and .bias each). To train one, see

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import gymnasium as gym
 
@@ -16,6 +16,8 @@ from lapo_tf.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from lapo_tf.data.collectors import Collected
+
+PolicyUse: TypeAlias = Literal["none", "optional", "required"]
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Task:
     """Published data set, downloaded on first use."""
     collected_id: str | None = None
     """This project's own collection, made on first use."""
-    needs_policy: bool = False
-    """The collection records policies, which its maker has to give."""
+    policy: PolicyUse = "none"
+    """Whether the collection records trained policies that its maker may give, or has to."""
     paper: dict[str, float] = field(default_factory=dict)
 
     def make_env(self, render_mode: str | None = None) -> gym.Env:
@@ -94,7 +96,7 @@ class Task:
         if self.collected_id is None:
             raise UserError(f"{missing}: give its data with --dataset")
         here = is_local(self.collected_id)
-        if not here and self.needs_policy:
+        if not here and self.policy == "required":
             how = f"python -m lapo_tf.collect {self.name} --policy ..."
             raise UserError(f"{missing}: record policies of yours ({how}), or give data with --dataset")
         how = "" if here else ", made now and kept"
@@ -121,7 +123,8 @@ def collect(
         count: how much: episodes in the kitchen, else steps; by default the collector's own number.
         seed: the same seed gives the same data.
         dataset_id: Minari id to store it under; by default the task's `collected_id`.
-        policies: files of trained policies, by the goal each was trained for (walker2d-mix), or one, under "".
+        policies: files of trained policies, by the goal each was trained for (walker2d-mix; for a goal without one, the
+            policy that comes along), or one, under "".
         force: replace a data set of that id.
         progress: show progress bars.
 
@@ -135,9 +138,9 @@ def collect(
     family, _, kind = task.partition("-")
     if dataset_id is None:
         raise UserError(f"task '{task}' has no collector: give its data with --dataset")
-    if known.needs_policy and not policies:
+    if known.policy == "required" and not policies:
         raise UserError(f"{task} records trained policies: give --policy (see --help)")
-    if policies and not known.needs_policy:
+    if policies and known.policy == "none":
         raise UserError(f"{task} is collected without a policy: leave --policy out")
     if kind.startswith("mix-"):
         from lapo_tf.data.collectors.locomotion import collect_walker2d
@@ -181,12 +184,12 @@ def _kitchen(kind: str, paper: str) -> Task:
 def _antmaze(size: str, paper: str) -> Task:
     name, env = f"antmaze-{size}-diverse", f"lapo/AntMaze{size.capitalize()}-v0"
     own = f"lapo/{name}-v0"
-    return Task(name, env, 0.0, 1.0, f"D4RL/antmaze/{size}-diverse-v1", own, needs_policy=True, paper=_paper(paper))
+    return Task(name, env, 0.0, 1.0, f"D4RL/antmaze/{size}-diverse-v1", own, policy="required", paper=_paper(paper))
 
 
 def _walker2d_mix(goal: str, low: float, high: float, paper: str) -> Task:
     name, env = f"walker2d-mix-{goal}", f"lapo/Walker2d{goal.capitalize()}-v0"
-    return Task(name, env, low, high, collected_id=f"lapo/{name}-v0", needs_policy=True, paper=_paper(paper))
+    return Task(name, env, low, high, collected_id=f"lapo/{name}-v0", policy="optional", paper=_paper(paper))
 
 
 def _locomotion(walker: str, quality: str, paper: str) -> Task:
@@ -194,8 +197,9 @@ def _locomotion(walker: str, quality: str, paper: str) -> Task:
     env_id, low, high = LOCOMOTION[walker]
     name, random = f"{walker}-{quality}", quality == "random"
     minari_id = None if random else f"mujoco/{walker}/{quality}-v0"
+    policy: PolicyUse = "none" if random else "required"
     scores = _paper(paper, LOCOMOTION_AGENTS)
-    return Task(name, env_id, low, high, minari_id, f"lapo/{name}-v0", needs_policy=not random, paper=scores)
+    return Task(name, env_id, low, high, minari_id, f"lapo/{name}-v0", policy, paper=scores)
 
 
 LOCOMOTION: dict[str, tuple[str, float, float]] = {

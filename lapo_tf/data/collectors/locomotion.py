@@ -19,11 +19,13 @@ from lapo_tf.data.dataset import Episode
 from lapo_tf.data.rewards import Relabel
 from lapo_tf.data.store import write_dataset
 from lapo_tf.envs.walker2d import GOALS, fallen, goal_reward
-from lapo_tf.errors import UserError
+from lapo_tf.errors import UserError, unknown
 
 STEPS = 1_000_000  # by default, as D4RL's data sets
 TERMS = ("velocity", "control", "rise")
 """Recorded infos of the walker, per step: what `goal_reward` needs for any goal."""
+WALKERS = Path(__file__).parent / "walkers"
+"""Policies that come along, one for each goal; `docs/results.md` says how they were trained and what they do."""
 
 
 class Policy(Protocol):
@@ -100,22 +102,21 @@ def collect_walker2d(
     force: bool = False,
     progress: bool = True,
 ) -> Collected:
-    """Mix runs of policies for several goals, in equal parts, and relabel all of them for one goal.
+    """Mix runs of policies for three goals, equal parts as in the paper's data, and relabel all of them for one goal.
 
     Args:
         goal: `forward`, `backward` or `jump`, whose rewards the data get.
-        policies: files for `load_actor`, by the goal each was trained for; the paper's data mix all three.
+        policies: files for `load_actor`, by the goal each was trained for; for a goal without one, that in `WALKERS`.
         steps: Transitions; 1 million by default.
         seed: The same seed gives the same data.
         dataset_id: Minari id; `lapo/walker2d-mix-<goal>-v0` by default.
         force: Replace an existing data set.
         progress: Show a progress bar.
     """
-    if missing := [name for name in GOALS if name not in policies]:
-        raise UserError(
-            f"walker2d-mix mixes policies for {', '.join(GOALS)}, no {', '.join(missing)} given: add --policy "
-            f"{missing[0]}=FILE; train one with python -m lapo_tf.data.collectors.train_sac --goal {missing[0]}"
-        )
+    for name in policies:
+        if name not in GOALS:
+            raise unknown("goal in --policy GOAL=FILE", name, GOALS)
+    policies = {name: policies.get(name, WALKERS / f"{name}.npz") for name in GOALS}
     dataset_id = dataset_id or f"lapo/walker2d-mix-{goal}-v0"
     steps = STEPS if steps is None else steps
     check(dataset_id, steps, "--steps", force)
