@@ -37,6 +37,9 @@ class TrainConfig:
     """Fixes initial weights, batches, noise and evaluation episodes."""
     batch_size: int | None = None
     """Transitions in a batch; default: the algorithm's published size, e.g. 512 for LAPO."""
+    observation_noise: float = 0.0
+    """Gaussian noise on the observations of each batch, in standard deviations of each dimension in the data; 0 in the
+    paper. Few demonstrations teach their sensors' noise by heart unless it is drawn anew: try 0.02."""
     eval_every: int = 5_000
     """Steps from one evaluation (and checkpoint) to the next."""
     eval_episodes: int = 10
@@ -123,6 +126,8 @@ def check_config(config: TrainConfig) -> TrainConfig:
     for name in ("steps", "batch_size", "eval_every", "eval_episodes"):
         if getattr(config, name) is not None and getattr(config, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} {getattr(config, name)} is too small: expected at least 1")
+    if not 0 <= config.observation_noise < float("inf"):
+        raise UserError(f"--observation-noise {config.observation_noise} is out of range: expected 0 or more")
     if not 0 <= config.seed <= MAX_SEED:
         raise UserError(f"--seed {config.seed} is out of range: expected 0 to {MAX_SEED:,}")
     return config

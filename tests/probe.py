@@ -96,6 +96,9 @@ class Clone(Agent):
     def policy_action(self, observations):
         return self.target(observations)
 
+    def model_action(self, observations, seed):
+        return self.target(observations)
+
 
 AGENTS["clone"] = Clone
 

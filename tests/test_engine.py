@@ -146,6 +146,27 @@ def test_scaling_against_numpy():
     assert batch["rewards"].max() == pytest.approx(1)
 
 
+def test_noise_on_observations():
+    """Of the given share of their deviation, independent between s and s', none in what never changes; nothing else."""
+    rng = np.random.default_rng(0)
+    s = rng.normal(size=(5001, 3), loc=[5, 0, 2], scale=[100, 0.01, 0])
+    data = from_episodes([Episode(s, rng.normal(size=(5000, 2)), rng.normal(size=5000), False)], Source("noisy"))
+    scaling = scaling_of(data, -np.ones(2), np.ones(2), AgentConfig(), "std")
+    options = {"batch_size": 20_000, "seed": 0, "compile": "eager"}
+    clean, noisy = (
+        TrainingLoop(Watcher(scaling), data, observation_noise=noise, **options).sample(tf.constant([1, 2]))  # type: ignore[arg-type]
+        for noise in (0.0, 0.05)
+    )
+    before, after = (noisy[k].numpy() - clean[k].numpy() for k in ("observations", "next_observations"))
+    for noise in (before, after):
+        np.testing.assert_allclose(noise.mean(0), 0, atol=0.002)
+        np.testing.assert_allclose(noise.std(0), [0.05, 0.05, 0], rtol=0.03)
+    assert abs(np.corrcoef(before[:, 0], after[:, 0])[0, 1]) < 0.03
+    assert abs(np.corrcoef(before[:, 0], before[:, 1])[0, 1]) < 0.03
+    for name in ("actions", "rewards", "terminals"):
+        np.testing.assert_array_equal(noisy[name], clean[name])
+
+
 def test_rewards_that_are_never_positive_are_not_scaled():
     data = from_episodes([Episode(np.zeros((3, 1)), np.zeros((2, 1)), [-2.0, -5.0], True)], Source("negative"))
     one = np.ones(1)

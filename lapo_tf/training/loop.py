@@ -36,7 +36,16 @@ class TrainingLoop(tf.Module):
     metrics are summed step by step in one place.
     """
 
-    def __init__(self, agent: Agent, dataset: OfflineDataset, *, batch_size: int, seed: int, compile: Compile) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        dataset: OfflineDataset,
+        *,
+        batch_size: int,
+        seed: int,
+        compile: Compile,
+        observation_noise: float = 0.0,
+    ) -> None:
         super().__init__(name="training_loop")
         self.agent = agent
         self.batch_size, self.seed, self.compile = batch_size, seed, compile
@@ -45,6 +54,10 @@ class TrainingLoop(tf.Module):
         self.metric_names: list[str] = []
         scaling = agent.spec.scaling
         self._observations = tf.constant((dataset.observations - scaling.obs_mean) / scaling.obs_std)
+        self._noise: np.ndarray | None = None
+        if observation_noise > 0:  # not in what never changes: it never will on the robot
+            varies = np.ptp(dataset.observations[dataset.index], axis=0) > 0
+            self._noise = np.float32(observation_noise) * varies.astype(np.float32)
         self._actions = tf.constant((dataset.actions - scaling.act_mean) / scaling.act_std)
         rewards = dataset.rewards[:, None] * np.float32(scaling.reward_scale) + np.float32(scaling.reward_shift)
         self._rewards = tf.constant(rewards)
@@ -99,11 +112,16 @@ class TrainingLoop(tf.Module):
         """A batch of transitions, drawn uniformly with replacement by a stateless seed [2]."""
         draws = tf.random.stateless_uniform([self.batch_size], seed, 0, tf.size(self._index), tf.int32, alg="philox")
         rows = tf.gather(self._index, draws)
+        before, after = tf.gather(self._observations, rows), tf.gather(self._observations, rows + 1)
+        if self._noise is not None:
+            shape = [2, *before.shape]
+            noise = tf.random.stateless_normal(shape, tf.random.split(seed, 1, alg="philox")[0], alg="philox")
+            before, after = before + self._noise * noise[0], after + self._noise * noise[1]
         return {
-            "observations": tf.gather(self._observations, rows),
+            "observations": before,
             "actions": tf.gather(self._actions, rows),
             "rewards": tf.gather(self._rewards, rows),
-            "next_observations": tf.gather(self._observations, rows + 1),
+            "next_observations": after,
             "terminals": tf.gather(self._terminals, rows),
         }
 

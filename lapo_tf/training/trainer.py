@@ -110,7 +110,12 @@ class Trainer:
         values = self._agent_values(data)
         self.agent = build_agent(config, values)
         self.loop = TrainingLoop(
-            self.agent, data, batch_size=config.batch_size or 0, seed=config.seed, compile=config.compile
+            self.agent,
+            data,
+            batch_size=config.batch_size or 0,
+            seed=config.seed,
+            compile=config.compile,
+            observation_noise=config.observation_noise,
         )
         self.evaluator = Evaluator(self.task.make_env, config.eval_episodes)
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
