@@ -38,8 +38,8 @@ class TrainConfig:
     batch_size: int | None = None
     """Transitions in a batch; default: the algorithm's published size, e.g. 512 for LAPO."""
     observation_noise: float = 0.0
-    """Gaussian noise on the observations of each batch, in standard deviations of each dimension in the data; 0 in the
-    paper. Few demonstrations teach their sensors' noise by heart unless it is drawn anew: try 0.02."""
+    """Gaussian noise on the observations of each batch, as a multiple of the sensor noise in the data (estimated from
+    them); 0 in the paper. Few demonstrations teach their noise by heart unless it is drawn anew: try 1."""
     eval_every: int = 5_000
     """Steps from one evaluation (and checkpoint) to the next."""
     eval_episodes: int = 10

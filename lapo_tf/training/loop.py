@@ -55,9 +55,8 @@ class TrainingLoop(tf.Module):
         scaling = agent.spec.scaling
         self._observations = tf.constant((dataset.observations - scaling.obs_mean) / scaling.obs_std)
         self._noise: np.ndarray | None = None
-        if observation_noise > 0:  # not in what never changes: it never will on the robot
-            varies = np.ptp(dataset.observations[dataset.index], axis=0) > 0
-            self._noise = np.float32(observation_noise) * varies.astype(np.float32)
+        if observation_noise > 0:
+            self._noise = np.float32(observation_noise) * sensor_noise(dataset) / scaling.obs_std
         self._actions = tf.constant((dataset.actions - scaling.act_mean) / scaling.act_std)
         rewards = dataset.rewards[:, None] * np.float32(scaling.reward_scale) + np.float32(scaling.reward_shift)
         self._rewards = tf.constant(rewards)
@@ -144,6 +143,26 @@ class TrainingLoop(tf.Module):
         self.step.assign(start + done)
         self.metric_sums.assign(sums)
         return finite, last
+
+
+def sensor_noise(dataset: OfflineDataset, rows: int = 100_000) -> np.ndarray:
+    """Standard deviation of the noise in each observation dimension, estimated from the data [obs].
+
+    White noise of deviation s has third differences of variance 20 s^2, in which the motion between it is small; their
+    median magnitude leaves contacts out. Where the noise is known, D4RL's in its kitchen demonstrations, the estimates
+    are 1.03 to 1.26 times as large. What moves without noise gets little, what never changes none.
+
+    Args:
+        rows: look at no more than so many steps, evenly taken.
+    """
+    transition = np.zeros(len(dataset.observations), bool)
+    transition[dataset.index] = True
+    starts = np.flatnonzero(transition[:-3] & transition[1:-2] & transition[2:-1])  # four observations of one episode
+    if not len(starts):
+        return np.zeros(dataset.observations.shape[1], np.float32)
+    starts = starts[:: -(-len(starts) // rows)]
+    third = dataset.observations[starts[:, None] + np.arange(4)].astype(np.float64).transpose(0, 2, 1) @ [-1, 3, -3, 1]
+    return (np.median(np.abs(third), 0) / (0.6745 * np.sqrt(20))).astype(np.float32)
 
 
 def scaling_of(
