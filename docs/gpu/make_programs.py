@@ -1,8 +1,8 @@
 """Writes training programs for a machine that has a GPU and JAX but no TensorFlow.
 
-python docs/gpu/make_programs.py docs/gpu/runs.json OUT --dataset FILE.hdf5
+python docs/gpu/make_programs.py docs/gpu/kitchen-complete.json OUT --dataset FILE.hdf5
 
-`runs.json` lists options of runs as `lapo_tf.train` takes them (task, agent, steps, seed, eval_every, the agent's own
+The list holds options of runs as `lapo_tf.train` takes them (task, agent, steps, seed, eval_every, the agent's own
 under its name), with a `name` for the program and the `folder` its run shall have; those in this folder are what
 docs/results.md reports. `random` instead makes the workload of `lapo_tf.benchmark`, to be timed; `products` its
 products alone.
@@ -41,7 +41,7 @@ STEPS = tf.constant(1, tf.int64)
 
 
 def config_of(run: dict[str, Any]) -> TrainConfig:
-    """The config of an entry of runs.json, on top of the task's and the agent's own."""
+    """The config of an entry of the list, on top of the task's and the agent's own."""
     agent = run.get("agent", "lapo")
     return build_config(run, build_config({"task": run["task"], "agent": agent} | task_config(run["task"], agent)))
 
