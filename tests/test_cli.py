@@ -123,6 +123,7 @@ def test_values_that_do_not_fit(fails):
     fails([*task, "--steps", "0"], "--steps 0 is too small: expected at least 1")
     fails([*task, "--eval-every", "-5"], "--eval-every -5 is too small")
     fails([*task, "--batch-size", "0"], "--batch-size 0")
+    fails([*task, "--observation-noise", "-1"], "--observation-noise -1.0 is out of range: expected 0 or more")
     fails([*task, "--seed", "-1"], "--seed -1 is out of range")
     fails([*task, "--seed", "99999999999999999999"], "--seed 99999999999999999999 is out of range")
     fails([*task, "--compile", "xls"], "xla", "graph", "eager")
