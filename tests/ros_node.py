@@ -50,6 +50,3 @@ def run_ready(node, hub) -> None:
             break
         executor.spin_once(timeout_sec=0)
     executor.remove_node(node)
-
-
-# Context --------------------------------------------------------------------------------------------------------------

@@ -89,6 +89,3 @@ def until(condition, timeout: float = 3.0) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
-
-
-# Topics ---------------------------------------------------------------------------------------------------------------

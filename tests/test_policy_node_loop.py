@@ -15,7 +15,6 @@ from robot_fakes import arm_policy
 
 from robot_bridge.counters import Counters
 from robot_bridge.decision_log import DecisionLog
-from robot_bridge.interfaces import from_dict, get_interface
 from robot_bridge.robots import Input
 from robot_bridge.timing import Timing
 
@@ -48,6 +47,7 @@ def test_novelty_slows_and_names(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_diagnostics_say_what_is_going_on() -> None:
+    from robot_bridge.interfaces import from_dict, get_interface
 
     bench = Bench().moving()
     message = [m for topic, m in bench.wire.published if topic == "/diagnostics"][-1]

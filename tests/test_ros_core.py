@@ -35,6 +35,8 @@ from robot_bridge.ros.exceptions import (
 from robot_bridge.ros.executors import ExternalShutdownException
 from robot_bridge.ros.node import Node
 
+# Context --------------------------------------------------------------------------------------------------------------
+
 
 def test_init_and_shutdown(transport):
     assert not rclpy.ok()
@@ -235,7 +237,7 @@ def test_ros_arguments(transport, tmp_path):
             Node("own", cli_args=["--ros-args", *wrong])
 
 
-# Topics ---------------------------------------------------------------------------------------------------------------
+# Rates ----------------------------------------------------------------------------------------------------------------
 
 
 def test_rates(node):

@@ -236,6 +236,3 @@ def test_nothing_starves(node, hub):
         rclpy.spin_once(node, timeout_sec=0)
     assert len(got) == 10
     assert len(ticks) >= 10
-
-
-# Services -------------------------------------------------------------------------------------------------------------

@@ -133,6 +133,3 @@ def test_a_service_is_offered_once(node):
     add_service(node)
     with pytest.raises(ValueError, match="offered already"):
         add_service(node)
-
-
-# Rates ----------------------------------------------------------------------------------------------------------------

@@ -170,6 +170,3 @@ def test_the_graph(node, hub):
     assert ("/chat", ["std_msgs/msg/String"]) in node.get_topic_names_and_types()
     assert ("/test/get_parameters", ["rcl_interfaces/srv/GetParameters"]) in node.get_service_names_and_types()
     assert node.get_node_names() == ["rosbridge_websocket"]
-
-
-# Executors ------------------------------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ from server_site import (
     until,
 )
 
+# Topics ---------------------------------------------------------------------------------------------------------------
+
 
 def test_messages_reach_all_subscribers_in_their_own_spelling(site: Site) -> None:
     one, two = site.pair()
@@ -359,6 +361,3 @@ def test_rosapi(site: Site) -> None:
     assert values("has_param", name="/p") == {"exists": False}
     assert "'type' is missing" in values("topics_for_type")
     assert "without definitions" in values("message_details", type=STRING)
-
-
-# Admission ------------------------------------------------------------------------------------------------------------

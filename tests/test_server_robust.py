@@ -30,6 +30,8 @@ from robot_bridge.server import RosbridgeServer
 from robot_bridge.server import client as client_module
 from robot_bridge.server.__main__ import main
 
+# Admission ------------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("site", [{"token": "s3cret ü"}], indirect=True)
 def test_without_the_token_nobody_connects(site: Site) -> None:

@@ -25,6 +25,8 @@ from transport_site import (
 
 from robot_bridge.transport import RosbridgeTransport
 
+# Topics ---------------------------------------------------------------------------------------------------------------
+
 
 def test_messages_arrive_exactly_and_in_order(site: Site) -> None:
     source, sink = site.transport(), site.transport()
@@ -188,7 +190,7 @@ def test_what_waits_behind_a_callback_that_hangs_is_dropped(site: Site) -> None:
     assert ages[0] < 0.5
 
 
-# Losses ---------------------------------------------------------------------------------------------------------------
+# Services -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_service_both_ways(site: Site) -> None:
@@ -278,6 +280,3 @@ def test_the_graph(site: Site) -> None:
     assert {name: type for name, type in types.items() if "probe" not in name} == {"/x": STRING, "/y": JOINTS}
     assert "/s" in services.wait()[0]
     assert actions.wait() == (["/a"], None)
-
-
-# Actions --------------------------------------------------------------------------------------------------------------

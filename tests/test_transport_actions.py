@@ -20,6 +20,8 @@ from transport_site import (
 from robot_bridge.server import RosbridgeServer
 from robot_bridge.transport import GoalStatus, RosbridgeTransport, TransportError
 
+# Actions --------------------------------------------------------------------------------------------------------------
+
 
 def goal(transport: RosbridgeTransport, feedback=None, **options) -> tuple[str, Answer]:
     answer = Answer()

@@ -223,6 +223,3 @@ def test_large_messages_do_not_pile_up(peer: Peer) -> None:
     until(lambda: transport.publish("/x", {"data": "the last"}) and "the la" in numbers(), 10)
     assert numbers() == sorted(numbers())
     transport.close()
-
-
-# Services -------------------------------------------------------------------------------------------------------------

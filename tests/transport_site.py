@@ -86,9 +86,6 @@ def ask(transport: RosbridgeTransport, service: str, request: dict | None = None
     return answer.wait(timeout + 1)
 
 
-# Topics ---------------------------------------------------------------------------------------------------------------
-
-
 class Peer:
     """A rosbridge written by hand that records what it gets, and answers nothing but pings."""
 
