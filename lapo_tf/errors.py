@@ -23,6 +23,12 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {kind} '{name}': {hint}known: {', '.join(known)}")
 
 
+def first_line(error: BaseException) -> str:
+    """An exception's type and the first line of what it says, at most 160 characters of it."""
+    text = (str(error).splitlines() or [""])[0].strip().strip("'\"")
+    return f"{type(error).__name__}: {text[:160]}" if text else type(error).__name__
+
+
 def require(ok: bool, name: str, value: object, expected: str) -> None:
     """A `UserError` about the option `name`, unless `ok`."""
     if not ok:

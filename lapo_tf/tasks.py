@@ -78,7 +78,7 @@ class Task:
 
     def _own_dataset(self, data: DataChoice, progress: bool) -> str:
         """The id of the task's own data set, which is here afterwards."""
-        from lapo_tf.data.readers import NotDownloadedError, download, is_local
+        from lapo_tf.data.download import NotDownloadedError, download, is_local
 
         missing = f"task '{self.name}' has no published data set"
         if self.minari_id is not None:

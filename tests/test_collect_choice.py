@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lapo_tf import tasks
-from lapo_tf.data import Episode, readers
+from lapo_tf.data import Episode, download
 from lapo_tf.data.collectors import Collected
 from lapo_tf.data.store import write_dataset
 from lapo_tf.envs import MIXED_TASKS
@@ -38,7 +38,7 @@ def collections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         write(str(load_task(task).collected_id))
         return Collected("", 0, 0, 0.0)
 
-    monkeypatch.setattr(readers, "_check_connection", no_network)
+    monkeypatch.setattr(download, "_check_connection", no_network)
     monkeypatch.setattr(tasks, "collect", collect)
     return made
 
@@ -61,8 +61,8 @@ def test_official_data_come_first(
     collections: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(OWN)
-    monkeypatch.setattr(readers, "_check_connection", lambda: None)
-    monkeypatch.setattr(readers.minari, "download_dataset", write)
+    monkeypatch.setattr(download, "_check_connection", lambda: None)
+    monkeypatch.setattr(download.minari, "download_dataset", write)
     for _ in range(2):  # downloaded, then here
         data = load_task("kitchen-mixed").load_dataset()
         assert (data.summary.id, data.summary.provenance) == (OFFICIAL, "official")
@@ -83,11 +83,11 @@ def test_a_damaged_or_unknown_data_set_is_not_replaced(collections: list[str], m
     def absent(dataset_id: str) -> None:
         raise ValueError("Couldn't find any version for dataset")
 
-    monkeypatch.setattr(readers, "_check_connection", lambda: None)
-    monkeypatch.setattr(readers.minari, "download_dataset", absent)
+    monkeypatch.setattr(download, "_check_connection", lambda: None)
+    monkeypatch.setattr(download.minari, "download_dataset", absent)
     with pytest.raises(UserError, match="unknown data set"):
         load_task("kitchen-mixed").load_dataset()
-    (readers.get_dataset_path(OFFICIAL) / "data").mkdir(parents=True)
+    (download.get_dataset_path(OFFICIAL) / "data").mkdir(parents=True)
     with pytest.raises(UserError, match="cannot be read"):
         load_task("kitchen-mixed").load_dataset()
     assert collections == []

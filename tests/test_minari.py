@@ -13,14 +13,14 @@ import yaml
 from minari.data_collector import EpisodeBuffer
 from test_data import BOX, assert_transitions, fails, measured
 
-from lapo_tf.data import load_dataset, open_recording, readers
+from lapo_tf.data import download, load_dataset, open_recording
 from lapo_tf.data.layouts import flatten
 
 
 @pytest.fixture(autouse=True)
 def minari_folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
-    monkeypatch.setattr(readers, "_check_connection", lambda: None)  # its own test is in test_cli
+    monkeypatch.setattr(download, "_check_connection", lambda: None)  # its own test is in test_cli
     return tmp_path / "minari"
 
 

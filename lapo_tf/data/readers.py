@@ -7,11 +7,6 @@ Nothing here pairs observations with their successors.
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,17 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import minari
 import numpy as np
 from gymnasium.spaces import Space
-from minari.dataset.minari_dataset import parse_dataset_id
 from minari.dataset.minari_storage import MinariStorage
-from minari.storage.datasets_root_dir import get_dataset_path
 from numpy.typing import NDArray
 
 from lapo_tf.data.dataset import Episode, OfflineDataset, Provenance, Source, check_spaces, from_episodes
+from lapo_tf.data.download import COLLECTED_NAMESPACE, download
 from lapo_tf.data.layouts import Layout, entries, flatten, layout_of
-from lapo_tf.errors import UserError
+from lapo_tf.errors import UserError, first_line
 
 # D4RL's published kitchen files.
 OFFICIAL_SHA256 = {
@@ -39,7 +32,6 @@ OFFICIAL_SHA256 = {
     "a30382a50278fdaea2e2d88e5f2836a95bcf9b581d252617872fd6537302721b": "kitchen-mixed",
 }
 OFFICIAL_NAMESPACES = ("D4RL/", "mujoco/")  # of Minari's public remote
-COLLECTED_NAMESPACE = "lapo/"  # of this project's collectors
 
 _REQUIRED = ("observations", "actions", "rewards", "terminals")
 _BLOCK = 1 << 16  # rows read at a time: large enough to be fast, small beside the data set
@@ -148,7 +140,7 @@ def _readable_file(path: Path) -> Iterator[None]:
         yield
     except OSError as error:  # h5py's error for everything it cannot read
         raise UserError(
-            f"data file '{path}' cannot be read as HDF5 ({_first_line(error)}): "
+            f"data file '{path}' cannot be read as HDF5 ({first_line(error)}): "
             "damaged or cut short? download or copy it again"
         ) from error
 
@@ -346,7 +338,7 @@ def _readable(dataset_id: str, data: Path) -> Iterator[None]:
         yield
     except (OSError, KeyError, ValueError, TypeError) as error:  # what json and h5py raise for damaged files
         raise UserError(
-            f"{dataset_id}: its files cannot be read ({_first_line(error)}): "
+            f"{dataset_id}: its files cannot be read ({first_line(error)}): "
             f"delete {data.parent} and download or copy it again"
         ) from error
 
@@ -357,84 +349,6 @@ def _read(file: h5py.File, path: str, dtype: type[np.generic]) -> np.ndarray:
     array = np.empty(dataset.shape, dtype)
     dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, array)
     return array
-
-
-class NotDownloadedError(UserError):
-    """A data set that is not here and cannot be had now; `reason` says why in a few words."""
-
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-def is_local(dataset_id: str) -> bool:
-    """Whether a Minari data set is on this machine."""
-    return (get_dataset_path(dataset_id) / "data").is_dir()
-
-
-def download(dataset_id: str) -> Path:
-    """The `data` folder of a Minari data set, which is downloaded if it is not here.
-
-    Raises:
-        NotDownloadedError: no network, or the download broke off; nothing is left of it.
-        UserError: there is no such data set.
-    """
-    folder = get_dataset_path(dataset_id)
-    data = folder / "data"
-    if is_local(dataset_id):
-        return data
-    try:
-        parse_dataset_id(dataset_id)
-    except (ValueError, TypeError):  # TypeError: Minari, where the version is missing
-        raise _unknown(dataset_id, "expected FILE.hdf5 or a Minari id such as 'D4RL/kitchen/complete-v2'") from None
-    if dataset_id.startswith(COLLECTED_NAMESPACE):
-        raise _unknown(dataset_id, "make it with `python -m lapo_tf.collect`")
-    existed = folder.exists()
-    try:
-        _check_connection()
-        minari.download_dataset(dataset_id)
-    except BaseException as error:
-        if not existed:  # an interrupted download must not be taken for a data set
-            shutil.rmtree(folder, ignore_errors=True)
-        if not isinstance(error, Exception):
-            raise
-        if isinstance(error, ValueError):  # Minari asked the remote: it has no such data set
-            raise _unknown(dataset_id, _first_line(error)) from error
-        raise NotDownloadedError(
-            f"data set '{dataset_id}' is not in {get_dataset_path()} and the download failed ({_first_line(error)}): "
-            f"give --dataset FILE.hdf5, run `minari download {dataset_id}` on a machine with a network "
-            "and copy the folder here, or point MINARI_DATASETS_PATH at it",
-            reason=_first_line(error),
-        ) from error
-    if not data.is_dir():
-        raise UserError(f"data set '{dataset_id}': {folder} exists but holds no data; delete it and run again")
-    return data
-
-
-def _check_connection() -> None:
-    """Fail at once where Hugging Face, Minari's remote, cannot be reached: its library would go on trying for 24 s."""
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    if not os.environ.get("MINARI_REMOTE", "hf://").startswith("hf://"):
-        return
-    try:
-        urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=4).close()
-    except urllib.error.HTTPError:  # it answers
-        return
-    except OSError as error:
-        reason = getattr(error, "reason", error)
-        if not isinstance(reason, ssl.SSLError):  # Hugging Face's library may know other certificates
-            raise ConnectionError(f"no connection to {endpoint}: {reason}") from error
-
-
-def _unknown(dataset_id: str, advice: str) -> UserError:
-    near = get_close_matches(dataset_id, minari.list_local_datasets(), n=1, cutoff=0.4)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    return UserError(f"unknown data set '{dataset_id}': {hint}{advice}")
-
-
-def _first_line(error: BaseException) -> str:
-    text = (str(error).splitlines() or [""])[0].strip().strip("'\"")
-    return f"{type(error).__name__}: {text[:160]}" if text else type(error).__name__
 
 
 def _sha256(path: Path) -> str:

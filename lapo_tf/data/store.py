@@ -29,7 +29,8 @@ from minari.namespace import create_namespace, list_local_namespaces
 from minari.storage.datasets_root_dir import get_dataset_path
 
 from lapo_tf.data.dataset import Episode, as_arrays
-from lapo_tf.data.readers import COLLECTED_NAMESPACE, OFFICIAL_NAMESPACES
+from lapo_tf.data.download import COLLECTED_NAMESPACE
+from lapo_tf.data.readers import OFFICIAL_NAMESPACES
 from lapo_tf.errors import UserError
 
 MARGIN = 32 << 20  # bytes that stay free on the disk
