@@ -336,15 +336,17 @@ def test_resuming_lapo_under_xla_changes_nothing(tmp_path):
     InAProcess("xla", tmp_path).check()
 
 
-def test_seeds_differ(tmp_path):
+def test_seeds_and_noise_make_a_difference(tmp_path):
     states = []
-    for seed in (0, 0, 1):
-        options = probe.config(tmp_path / str(len(states)), seed=seed, steps=5)
+    for seed, noise in ((0, 0.0), (0, 0.0), (1, 0.0), (0, 1.0), (0, 1.0)):
+        options = probe.config(tmp_path / str(len(states)), seed=seed, observation_noise=noise, steps=5)
         trainer = Trainer(options, dataset=probe.dataset(), log=probe.quiet)
         trainer.run()
         states.append(trainer.loop.snapshot())
     assert equal(states[0], states[1])
     assert not equal(states[0], states[2])
+    assert not equal(states[0], states[3])
+    assert equal(states[3], states[4])
 
 
 # Losses that are not finite -------------------------------------------------------------------------------------------

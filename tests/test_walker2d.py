@@ -170,6 +170,8 @@ def test_errors(tmp_path: Path) -> None:
     files = policies(tmp_path)
     with pytest.raises(UserError, match="unknown goal in --policy GOAL=FILE 'jum': did you mean 'jump'"):
         collect("walker2d-mix-jump", 90, policies={"jum": files["jump"]})
+    with pytest.raises(UserError, match="one policy for each goal: give --policy GOAL=FILE"):
+        collect("walker2d-mix-jump", 90, policies={"": files["jump"]})
     with pytest.raises(UserError, match="records trained policies: give --policy"):
         collect("hopper-medium")
     with pytest.raises(UserError, match="leave --policy out"):

@@ -122,7 +122,7 @@ class AgentSpec:
 
 
 class Agent(keras.Model, ABC):
-    """Base of all agents. A subclass builds its networks and optimisers and defines `draw`, `step` and `policy_action`.
+    """Base of all agents. A subclass builds its networks and optimisers and defines the abstract methods.
 
     It is a Keras model so that Keras callbacks, weights and `tf.train.Checkpoint` work on it as on any other; it is not
     trained with `fit` but by `lapo_tf.training.loop`.

@@ -113,6 +113,8 @@ def collect_walker2d(
         force: Replace an existing data set.
         progress: Show a progress bar.
     """
+    if "" in policies:
+        raise UserError(f"walker2d-mix records one policy for each goal: give --policy GOAL=FILE ({', '.join(GOALS)})")
     for name in policies:
         if name not in GOALS:
             raise unknown("goal in --policy GOAL=FILE", name, GOALS)
