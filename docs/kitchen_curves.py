@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.ticker import EngFormatter
 
-from lapo_tf.plotting import BLUE, FAINT, GREEN, INK, VERMILION
+from lapo_tf.plots.curves import BLUE, FAINT, GREEN, INK, VERMILION
 from lapo_tf.tasks import load_task
 from lapo_tf.training.run_folder import RunFolder
 

@@ -12,13 +12,13 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 if TYPE_CHECKING:
-    from lapo_tf.evaluation import evaluate
-    from lapo_tf.run import load_run, train
+    from lapo_tf.runs.evaluation import evaluate
+    from lapo_tf.runs.run import load_run, train
     from lapo_tf.tasks import load_task
 
 __all__ = ["evaluate", "load_run", "load_task", "train"]
 
-_HOMES = {"evaluate": "evaluation", "load_run": "run", "load_task": "tasks", "train": "run"}
+_HOMES = {"evaluate": "runs.evaluation", "load_run": "runs.run", "load_task": "tasks", "train": "runs.run"}
 
 
 def __getattr__(name: str) -> Any:

@@ -45,7 +45,7 @@ from lapo_tf import runtime
 from lapo_tf.cli import parse
 from lapo_tf.config import Precision
 from lapo_tf.errors import UserError, command, unknown
-from lapo_tf.timing import Job, Workload
+from lapo_tf.training.timing import Job, Workload
 
 DESCRIPTION = __doc__ or ""
 VERSIONS = ("tensorflow", "keras", "tensorflow-probability", "numpy", "lapo-tf")
@@ -85,7 +85,7 @@ class Worker:
         self.job = job
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed in close()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "lapo_tf.timing", json.dumps(asdict(job))],
+            [sys.executable, "-m", "lapo_tf.training.timing", json.dumps(asdict(job))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,

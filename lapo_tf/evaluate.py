@@ -79,15 +79,16 @@ def _writable(out: Path) -> Path:
 @command
 def main() -> None:
     """The command."""
-    from lapo_tf import runtime, video
+    from lapo_tf import runtime
     from lapo_tf.cli import parse
+    from lapo_tf.plots import films as video
 
     args = parse(Args, description=DESCRIPTION)
     _check(args)
     runtime.quiet()
     runtime.configure("xla")
-    from lapo_tf.evaluation import evaluate
-    from lapo_tf.run import load_run
+    from lapo_tf.runs.evaluation import evaluate
+    from lapo_tf.runs.run import load_run
 
     started = time.perf_counter()
     run = load_run(args.run, args.checkpoint)

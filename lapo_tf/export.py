@@ -1,7 +1,7 @@
 """Make a policy bundle of a trained run: `python -m lapo_tf.export runs/kitchen-complete/lapo/seed0 --out policy/`.
 
-The bundle is described in `robot_bridge.bundle`, whose runtime tries it here before it is written. Besides the action
-the model gives two scores of how unlike the training data a moment is:
+The bundle is described in `robot_bridge.robot.bundle`, whose runtime tries it here before it is written. Besides the
+action the model gives two scores of how unlike the training data a moment is:
 
     observation   whitened distance: sqrt(mean over whitened dimensions of the squared observation). Its threshold is
                   the 99.9 % quantile over episodes held out in turn (5 folds), none of which its statistics have seen.
@@ -30,8 +30,8 @@ from lapo_tf.errors import UserError, command
 if TYPE_CHECKING:
     from lapo_tf.agents import Agent
     from lapo_tf.data import OfflineDataset
-    from lapo_tf.run import Rollout, Run
-    from robot_bridge.bundle import Description, NoveltyScore, Policy
+    from lapo_tf.runs.run import Rollout, Run
+    from robot_bridge.robot.bundle import Description, NoveltyScore, Policy
 
 DESCRIPTION = """Make a policy bundle of a trained run, for python -m robot_bridge.run.
 
@@ -204,7 +204,7 @@ def export(
     """Write the bundle of a run and return it, loaded.
 
     Args:
-        run: from `lapo_tf.run.load_run`.
+        run: from `lapo_tf.runs.run.load_run`.
         out: the bundle's folder; its files are replaced.
         dataset: the training data, if not where the run found it.
         trial_episodes: see `Args`; 0 leaves the score unmeasured and the CVAE's novelty out.
@@ -216,8 +216,8 @@ def export(
     """
     import tensorflow as tf
 
-    from robot_bridge.bundle import DESCRIPTION as JSON
-    from robot_bridge.bundle import MODEL, NOVELTY, NoveltyScore, Policy
+    from robot_bridge.robot.bundle import DESCRIPTION as JSON
+    from robot_bridge.robot.bundle import MODEL, NOVELTY, NoveltyScore, Policy
 
     agent, data = run.agent, run.task.load_dataset(dataset or run.config.dataset or run.data()["id"], progress=progress)
     observations = data.observations[data.index]
@@ -274,7 +274,7 @@ def describe(
 ) -> Description:
     """What `policy.json` says before the trial."""
     from lapo_tf.envs.names import names_of
-    from robot_bridge.bundle import ActionEntry, Description, ObservationEntry
+    from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry
 
     env = run.task.make_env()
     names = names_of(run.task.env_id, env)
@@ -376,7 +376,7 @@ def main() -> None:
         raise UserError(f"--trial-episodes is {args.trial_episodes}: expected 0 or more")
     runtime.quiet()
     runtime.configure("xla")
-    from lapo_tf.run import load_run
+    from lapo_tf.runs.run import load_run
 
     run = load_run(args.run, args.checkpoint)
     if run.note:

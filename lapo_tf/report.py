@@ -30,7 +30,7 @@ from lapo_tf.cli import parse
 from lapo_tf.errors import UserError, command
 
 if TYPE_CHECKING:
-    from lapo_tf.results import Group
+    from lapo_tf.runs.results import Group
 
 DESCRIPTION = """Write tables and figures of runs: means with intervals over seeds, beside the paper's numbers.
 
@@ -58,7 +58,7 @@ def write_report(paths: Sequence[Path], out: Path, step: int | None = None) -> P
     Raises:
         UserError: no runs, unfinished ones, or ones that must not be averaged.
     """
-    from lapo_tf import results
+    from lapo_tf.runs import results
 
     runs = [results.read_run(path, step) for path in results.find_runs(paths)]
     groups = results.group_runs(runs, step)
@@ -108,7 +108,7 @@ def _how(groups: Sequence[Any], step: int | None) -> str:
 
 def table(groups: Sequence[Any]) -> str:
     """A Markdown table: tasks down, agents across."""
-    from lapo_tf.results import interval
+    from lapo_tf.runs.results import interval
     from lapo_tf.tasks import TASKS
 
     labels = list(dict.fromkeys(g.label for g in groups))
@@ -147,7 +147,7 @@ def _run_row(run: Any) -> dict[str, Any]:
 
 
 def _summary_row(group: Any) -> dict[str, Any]:
-    from lapo_tf.results import interval
+    from lapo_tf.runs.results import interval
 
     last, best = group.values("last"), group.values("best")
     return {
@@ -195,13 +195,13 @@ def plot_group_curves(groups: Sequence[Group], ax: Axes | None = None) -> Axes:
     """Learning curves of one task's agents: mean over seeds and its 95 % bootstrap band.
 
     Args:
-        groups: the seeds of each setting, from `lapo_tf.sweep.sweep` or `lapo_tf.results.group_runs`.
+        groups: the seeds of each setting, from `lapo_tf.sweep.sweep` or `lapo_tf.runs.results.group_runs`.
         ax: where to draw; default: a new figure.
     """
     from matplotlib.ticker import EngFormatter
 
-    from lapo_tf.plotting import FAINT, new_axes, tidy
-    from lapo_tf.results import bootstrap_band
+    from lapo_tf.plots.curves import FAINT, new_axes, tidy
+    from lapo_tf.runs.results import bootstrap_band
 
     ax = ax or new_axes((6.0, 3.6))
     colours = colours_of(g.label for g in groups)
@@ -252,7 +252,7 @@ def plot_iqm(groups: Sequence[Group], ax: Axes | None = None) -> Axes:
         groups: the seeds of each setting; agents that lack a task or a seed are left out.
         ax: where to draw; default: a new figure.
     """
-    from lapo_tf.plotting import FAINT, new_axes, tidy
+    from lapo_tf.plots.curves import FAINT, new_axes, tidy
 
     scores = common_scores(groups)
     means, intervals = interquartile_means(scores)
@@ -277,7 +277,7 @@ def plot_profiles(groups: Sequence[Group], ax: Axes | None = None) -> Axes:
         groups: the seeds of each setting; agents that lack a task or a seed are left out.
         ax: where to draw; default: a new figure.
     """
-    from lapo_tf.plotting import FAINT, new_axes, tidy
+    from lapo_tf.plots.curves import FAINT, new_axes, tidy
 
     scores = common_scores(groups)
     grid, profiles, bands = performance_profiles(scores)
@@ -328,7 +328,7 @@ def _rliable() -> tuple[Any, Any]:
 
 def colours_of(labels: Iterable[str]) -> dict[str, str]:
     """Each agent's own colour; settings that have none get those that the others leave."""
-    from lapo_tf.plotting import AGENT_COLOURS
+    from lapo_tf.plots.curves import AGENT_COLOURS
 
     labels = list(dict.fromkeys(labels))
     free = cycle([c for name, c in AGENT_COLOURS.items() if name not in labels] or AGENT_COLOURS.values())
@@ -339,7 +339,7 @@ def colours_of(labels: Iterable[str]) -> dict[str, str]:
 def main() -> None:
     """The command."""
     if sys.argv[1:2] == ["toy"]:
-        from lapo_tf.toy import main as toy
+        from lapo_tf.runs.toy import main as toy
 
         toy(sys.argv[2:])
         return

@@ -24,10 +24,10 @@ from lapo_tf import runtime
 from lapo_tf.cli import parse
 from lapo_tf.config import Compile, TrainConfig, read_yaml
 from lapo_tf.errors import UserError, command
-from lapo_tf.trials import DONE, FAILED, NEW, RESUME, Trial, grid, measured, parse_seeds, remaining, state
+from lapo_tf.runs.trials import DONE, FAILED, NEW, RESUME, Trial, grid, measured, parse_seeds, remaining, state
 
 if TYPE_CHECKING:
-    from lapo_tf.results import Group
+    from lapo_tf.runs.results import Group
 
 DESCRIPTION = """Train every agent on every task with every seed, several at a time, on Ray.
 
@@ -178,7 +178,7 @@ def sweep(
     """
     from tqdm.auto import tqdm
 
-    from lapo_tf.results import group_runs, read_run
+    from lapo_tf.runs.results import group_runs, read_run
 
     own = {k: v for k, v in options.items() if isinstance(v, dict)}
     trials = grid(tasks, agents, seeds, Path(run_dir), {k: v for k, v in options.items() if k not in own}, own)

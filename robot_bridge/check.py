@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from robot_bridge.bundle import Policy
-from robot_bridge.connection import add_options, connection
 from robot_bridge.errors import ArgumentParser, command, exit_with, require
-from robot_bridge.observation import Observer
-from robot_bridge.policy_node import build_chain
-from robot_bridge.robots import OUTPUT_TYPES, Robot
+from robot_bridge.node.observation import Observer
+from robot_bridge.node.policy_node import build_chain
+from robot_bridge.robot.bundle import Policy
+from robot_bridge.robot.robot import OUTPUT_TYPES, Robot
 from robot_bridge.run import load
 from robot_bridge.transport import Message, Transport
+from robot_bridge.transport.connection import add_options, connection
 
 DESCRIPTION = """Check a policy, a robot config and a running robot against each other, before anything moves.
 

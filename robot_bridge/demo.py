@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from robot_bridge.bundle import Description
 from robot_bridge.errors import ArgumentParser, UserError, command, require
-from robot_bridge.policy_node import DIAGNOSTICS, DIAGNOSTICS_TYPE, TRIGGER
+from robot_bridge.node.policy_node import DIAGNOSTICS, DIAGNOSTICS_TYPE, TRIGGER
+from robot_bridge.node.timing import keep_time
+from robot_bridge.robot.bundle import Description
 from robot_bridge.server import RosbridgeServer
-from robot_bridge.timing import keep_time
 from robot_bridge.transport import Message, RosbridgeTransport
 
 DESCRIPTION = """Server, simulated robot and policy node in one command, with their state on one line.

@@ -24,12 +24,12 @@ import numpy as np
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
-from robot_bridge.bundle import ActionEntry, Description, ObservationEntry
 from robot_bridge.errors import ArgumentParser, command, exit_with
-from robot_bridge.limits import JointLimits
-from robot_bridge.outputs import time_message
-from robot_bridge.policy_node import PolicyNode
-from robot_bridge.robots import Input, Output, Robot
+from robot_bridge.node.limits import JointLimits
+from robot_bridge.node.outputs import time_message
+from robot_bridge.node.policy_node import PolicyNode
+from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry
+from robot_bridge.robot.robot import Input, Output, Robot
 from robot_bridge.server import RosbridgeServer
 from robot_bridge.transport import Message, RosbridgeTransport, TransportError
 
@@ -42,7 +42,7 @@ STATES, COMMANDS = "/joint_states", "/arm/joint_trajectory"
 
 
 class Wanderer:
-    """A policy that moves both joints to and fro for ever; see `robot_bridge.bundle.Policy`."""
+    """A policy that moves both joints to and fro for ever; see `robot_bridge.robot.bundle.Policy`."""
 
     description = Description(
         task="to and fro",

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from robot_bridge.bundle import Policy
-from robot_bridge.connection import add_options, connection, place
-from robot_bridge.decision_log import DecisionLog
 from robot_bridge.errors import ArgumentParser, UserError, command, require
-from robot_bridge.policy_node import Mode, PolicyNode
-from robot_bridge.robot_configs import load_robot
-from robot_bridge.robots import Robot, simulated
-from robot_bridge.timing import keep_time, percentiles
+from robot_bridge.node.decision_log import DecisionLog
+from robot_bridge.node.policy_node import Mode, PolicyNode
+from robot_bridge.node.timing import keep_time, percentiles
+from robot_bridge.robot.bundle import Policy
+from robot_bridge.robot.config import load_robot
+from robot_bridge.robot.robot import Robot, simulated
+from robot_bridge.transport.connection import add_options, connection, place
 
 DESCRIPTION = """Run a policy on a robot, guarded.
 

@@ -9,7 +9,7 @@ Services: /sim/reset (std_srvs/Trigger) begins the next episode, /sim/lock_step 
 the commands or lets time run. To provoke faults, a std_msgs/String on /sim/sensor says what becomes of /joint_states:
 "good", "silent", "frozen" (the last message again and again) or "nan".
 
-How commands are treated: `robot_bridge.sim_controller`.
+How commands are treated: `robot_bridge.simulation.controllers`.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from typing import Any
 
 import numpy as np
 
-from robot_bridge.connection import add_options, connection, place
 from robot_bridge.counters import Counters
 from robot_bridge.errors import ArgumentParser, UserError, command, require
-from robot_bridge.outputs import time_message
-from robot_bridge.sim_controller import Controller
-from robot_bridge.timing import keep_time
+from robot_bridge.node.outputs import time_message
+from robot_bridge.node.timing import keep_time
+from robot_bridge.simulation.controllers import Controller
+from robot_bridge.simulation.viewer import Viewer
 from robot_bridge.transport import Message, Respond, Transport
-from robot_bridge.viewer import Viewer
+from robot_bridge.transport.connection import add_options, connection, place
 
 DESCRIPTION = """One of the MuJoCo tasks as a robot on a ROS graph.
 
@@ -90,7 +90,7 @@ class Simulation:
         """
         try:
             from lapo_tf.errors import UserError as LearnerError
-            from lapo_tf.video import choose_gl
+            from lapo_tf.plots.films import choose_gl
 
             if video is not None and (backend := choose_gl()):
                 os.environ["MUJOCO_GL"] = backend  # before the environments are imported

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
-from lapo_tf.agents import pieces
+from lapo_tf.agents import losses as pieces
 from lapo_tf.agents.base import Agent, AgentConfig, AgentSpec, Batch, Metrics
-from lapo_tf.policies import GaussianPolicy, MixturePolicy, action_noise
+from lapo_tf.agents.policies import GaussianPolicy, MixturePolicy, action_noise
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import numpy as np
 import tensorflow as tf
 from typing_extensions import Self
 
+from lapo_tf.agents.networks import Adam, copy_weights, mlp, polyak_update
 from lapo_tf.errors import UserError, require
-from lapo_tf.networks import Adam, copy_weights, mlp, polyak_update
 
 ACT_ROWS = 16  # observations in one call of the policy, see `Agent.act`
 

@@ -11,9 +11,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lapo_tf.agents import pieces
+from lapo_tf.agents import losses as pieces
 from lapo_tf.agents.base import Agent, AgentConfig, AgentSpec, Batch, Metrics
-from lapo_tf.distributions import stateless_normal
+from lapo_tf.agents.distributions import stateless_normal
 
 
 @dataclass(frozen=True)

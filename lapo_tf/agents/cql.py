@@ -9,10 +9,10 @@ import keras
 import tensorflow as tf
 from typing_extensions import Self
 
-from lapo_tf.agents import pieces
+from lapo_tf.agents import losses as pieces
 from lapo_tf.agents.base import Agent, AgentConfig, AgentSpec, Batch, Metrics
-from lapo_tf.distributions import stateless_normal, stateless_uniform
-from lapo_tf.policies import TanhGaussianPolicy
+from lapo_tf.agents.distributions import stateless_normal, stateless_uniform
+from lapo_tf.agents.policies import TanhGaussianPolicy
 
 
 @dataclass(frozen=True)

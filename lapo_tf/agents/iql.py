@@ -8,10 +8,10 @@ import keras
 import tensorflow as tf
 from typing_extensions import Self
 
-from lapo_tf.agents import pieces
+from lapo_tf.agents import losses as pieces
 from lapo_tf.agents.base import Agent, AgentConfig, AgentSpec, Batch, Metrics
-from lapo_tf.distributions import stateless_uniform
-from lapo_tf.policies import GaussianPolicy, action_noise
+from lapo_tf.agents.distributions import stateless_uniform
+from lapo_tf.agents.policies import GaussianPolicy, action_noise
 
 LOG_STD_RANGE = (-5.0, 2.0)
 

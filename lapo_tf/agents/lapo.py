@@ -14,9 +14,9 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from lapo_tf.agents import pieces
+from lapo_tf.agents import losses as pieces
 from lapo_tf.agents.base import Agent, AgentConfig, AgentSpec, Batch, Metrics
-from lapo_tf.distributions import TruncatedNormal, observation_normal, stateless_normal, stateless_uniform
+from lapo_tf.agents.distributions import TruncatedNormal, observation_normal, stateless_normal, stateless_uniform
 
 tfd = tfp.distributions
 

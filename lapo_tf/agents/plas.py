@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import tensorflow as tf
 from typing_extensions import Self
 
-from lapo_tf.agents import pieces
+from lapo_tf.agents import losses as pieces
 from lapo_tf.agents.base import Agent, AgentConfig, AgentSpec, Batch, Metrics
-from lapo_tf.distributions import stateless_normal
+from lapo_tf.agents.distributions import stateless_normal
 
 METRICS = (
     *("vae/loss", "vae/reconstruction", "vae/kl", "critic/loss", "critic/q1_loss", "critic/q2_loss", "critic/q_mean"),

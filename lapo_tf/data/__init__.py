@@ -10,12 +10,12 @@ from lapo_tf.data.dataset import DatasetSummary, Episode, OfflineDataset, Source
 from lapo_tf.data.readers import Recording, load_dataset, open_recording
 
 if TYPE_CHECKING:
-    from lapo_tf.data.bag_import import import_bags
-    from lapo_tf.data.bag_overview import bag_topics, plot_bag
+    from lapo_tf.data.bags.importer import import_bags
+    from lapo_tf.data.bags.overview import bag_topics, plot_bag
     from lapo_tf.data.collectors.maze2d_logs import record_maze_logs
     from lapo_tf.data.importers import import_d4rl, import_lerobot
-    from lapo_tf.data.inspection import inspect_dataset
-    from lapo_tf.data.inspection_page import write_page
+    from lapo_tf.data.inspect.model import inspect_dataset
+    from lapo_tf.data.inspect.page import write_page
     from lapo_tf.data.play import play_episode
     from lapo_tf.data.relabel import relabel_dataset
 
@@ -42,16 +42,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "bag_topics": "bag_overview",
-    "import_bags": "bag_import",
+    "bag_topics": "bags.overview",
+    "import_bags": "bags.importer",
     "import_d4rl": "importers",
     "import_lerobot": "importers",
-    "inspect_dataset": "inspection",
+    "inspect_dataset": "inspect.model",
     "play_episode": "play",
-    "plot_bag": "bag_overview",
+    "plot_bag": "bags.overview",
     "record_maze_logs": "collectors.maze2d_logs",
     "relabel_dataset": "relabel",
-    "write_page": "inspection_page",
+    "write_page": "inspect.page",
 }
 
 

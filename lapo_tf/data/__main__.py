@@ -115,7 +115,7 @@ class BenchmarkCommand:
 
 
 def import_bag(args: ImportBag) -> None:
-    from lapo_tf.data.bag_import import import_bags
+    from lapo_tf.data.bags.importer import import_bags
 
     begun = time.perf_counter()
     done = import_bags(args.bags, args.layout, args.id, force=args.force)
@@ -165,8 +165,8 @@ def _say(written: Any, begun: float) -> None:
 
 
 def inspect(args: InspectCommand) -> None:
-    from lapo_tf.data.inspection import inspect_dataset
-    from lapo_tf.data.inspection_page import write_page
+    from lapo_tf.data.inspect.model import inspect_dataset
+    from lapo_tf.data.inspect.page import write_page
 
     found = inspect_dataset(args.data, task=args.task)
     print(found)
@@ -204,7 +204,7 @@ def _overview() -> str:
 
 def _help_beyond_options(name: str) -> str:
     if name == "import bag":
-        from lapo_tf.data.bag_layout import DOCUMENTATION
+        from lapo_tf.data.bags.layout import DOCUMENTATION
 
         return DOCUMENTATION
     if name == "relabel":

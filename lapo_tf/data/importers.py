@@ -1,4 +1,4 @@
-"""D4RL files and LeRobot data sets -> local Minari data sets. Bags: `lapo_tf.data.bag_import`."""
+"""D4RL files and LeRobot data sets -> local Minari data sets. Bags: `lapo_tf.data.bags.importer`."""
 
 from __future__ import annotations
 

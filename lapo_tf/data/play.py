@@ -17,11 +17,11 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from lapo_tf.data.dataset import Episode
-from lapo_tf.data.inspection import task_of
+from lapo_tf.data.inspect.model import task_of
 from lapo_tf.data.readers import open_recording
 from lapo_tf.errors import UserError
+from lapo_tf.plots.films import HOLD_SECONDS, MAX_FPS, caption, choose_gl, control_seconds
 from lapo_tf.tasks import load_task
-from lapo_tf.video import HOLD_SECONDS, MAX_FPS, caption, choose_gl, control_seconds
 
 Pose = Callable[[np.ndarray], None]
 
@@ -32,7 +32,7 @@ def play_episode(
     """Film one recorded episode (MP4, H.264) at the speed of the simulated clock.
 
     To be called in a process that has not loaded TensorFlow, as the command's is: Mesa's software renderer crashes
-    beside it (see `lapo_tf.video`).
+    beside it (see `lapo_tf.plots.films`).
 
     Args:
         spec: D4RL file or Minari id.

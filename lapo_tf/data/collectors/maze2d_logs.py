@@ -22,7 +22,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from lapo_tf.data.bags import Stores, get_typestore
+from lapo_tf.data.bags.reader import Stores, get_typestore
 from lapo_tf.data.collectors.maze2d import WaypointController
 from lapo_tf.envs.maze2d import GOAL_RADIUS, MAX_SPEED, build_model
 from lapo_tf.errors import UserError

@@ -1,0 +1,1 @@
+"""Robot bags -> a data set."""

@@ -1,0 +1,1 @@
+"""A look at a data set: numbers, findings, figures, a page."""

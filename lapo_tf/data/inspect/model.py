@@ -1,0 +1,268 @@
+"""Look at a data set: what is in it, and what seems wrong. Drawn by `lapo_tf.data.inspect.page`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from minari.serialization import deserialize_space
+from numpy.typing import NDArray
+
+from lapo_tf.data.dataset import Episode, OfflineDataset, from_episodes
+from lapo_tf.data.inspect.findings import AT_BOUND, Finding, findings, sample
+from lapo_tf.data.readers import OFFICIAL_SHA256, Recording, open_recording
+from lapo_tf.data.store import METADATA, environment_id
+from lapo_tf.tasks import TASKS, Task, load_task
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Section = Literal["Episodes", "Rewards", "Actions", "States", "Channels"]
+FEW = 12  # distinct rewards up to which rewards count as sparse
+
+
+@dataclass
+class Inspection:
+    """What was found. E episodes, N transitions, O observation channels, A action channels.
+
+    Attributes:
+        dataset: the data, aligned.
+        task: the task it is for, if known.
+        observation_names, action_names: of the channels.
+        returns, lengths, best: float [E], int [E] and float [E]: return, recorded steps and highest reward.
+        successes: bool [E], or None where nothing says what success is; `success_means` says it.
+        reward_values: the distinct rewards and how often they occur, if they are few.
+        low, high: bounds of actions [A], or None; `bounded_by` says where they are from.
+        at_bounds: share of actions at a bound [A].
+        action_change: standard deviation of the change of actions from step to step, all channels together.
+        quantiles: 0, 1, 25, 50, 75, 99 and 100 % of each observation channel [7, O].
+        constant: observation channels that never change [O].
+        findings: what is suspicious.
+    """
+
+    dataset: OfflineDataset
+    task: Task | None
+    observation_names: list[str]
+    action_names: list[str]
+    returns: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+    best: NDArray[np.float64]
+    successes: NDArray[np.bool_] | None
+    success_means: str
+    reward_values: dict[float, int] | None
+    low: np.ndarray | None
+    high: np.ndarray | None
+    bounded_by: str
+    at_bounds: NDArray[np.float64]
+    action_change: float
+    quantiles: NDArray[np.float64]
+    constant: NDArray[np.bool_]
+    findings: list[Finding] = field(default_factory=list)
+
+    def figure(self, section: Section) -> Figure:
+        """One of the pictures of the page (`python -m lapo_tf.data inspect`)."""
+        from lapo_tf.data.inspect.figures import draw
+
+        return draw(self, section)
+
+    @property
+    def rewarded(self) -> float:
+        """Share of transitions with a reward other than 0."""
+        return float((self.dataset.rewards[self.dataset.index] != 0).mean())
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The numbers, named."""
+        summary = self.dataset.summary
+        low, q1, median, q3, high = summary.return_quantiles
+        least, most = summary.reward_range
+        rows = [
+            ("data set", f"{summary.id} ({summary.provenance})"),
+            ("task", self.task.name if self.task else "not known (give --task)"),
+            ("transitions", f"{summary.transitions:,} in {summary.episodes:,} episodes"),
+            (
+                "episodes",
+                f"{self.lengths.min():,} to {self.lengths.max():,} steps, {summary.mean_length:.1f} on average; "
+                f"{summary.terminated_episodes:,} terminated, {summary.dropped:,} steps dropped",
+            ),
+            ("returns", f"{low:.4g} to {high:.4g}, quartiles {q1:.4g} / {median:.4g} / {q3:.4g}"),
+            ("rewards", f"{least:.4g} to {most:.4g}, {self.rewarded:.1%} of the steps have one"),
+        ]
+        if self.successes is not None:
+            rows.append(("successful", f"{self.successes.mean():.1%} of the episodes ({self.success_means})"))
+        rows.append(("observation", f"{self.dataset.obs_dim} channels, {int(self.constant.sum())} of them constant"))
+        bounds = (
+            f"within {self.bounded_by}, {self.at_bounds.mean():.1%} at a bound"
+            if self.low is not None
+            else "no bounds known"
+        )
+        rows.append(
+            ("action", f"{self.dataset.act_dim} channels, {bounds}; change per step {self.action_change:.3g} (std)")
+        )
+        return rows
+
+    def __str__(self) -> str:
+        lines = [f"{name:<12} {text}" for name, text in self.rows()]
+        lines += [f"{'look at' if finding.grave else 'note':<12} {finding.text}" for finding in self.findings]
+        return "\n".join(lines if self.findings else [*lines, f"{'note':<12} nothing suspicious found"])
+
+
+def inspect_dataset(spec: str, *, task: str | None = None) -> Inspection:
+    """Look at a data set. Everything is in memory, as for training.
+
+    Args:
+        spec: D4RL file or Minari id.
+        task: the task it is for, where the data set does not say so itself.
+
+    Raises:
+        UserError: no such task, or a data set that cannot be loaded.
+    """
+    chosen = load_task(task) if task else None
+    with open_recording(spec, infos=True) as recording:
+        watch = _Watch()
+        dataset = from_episodes(
+            watch.through(recording.episodes),
+            recording.source,
+            capacity=recording.steps + recording.count,
+            warnings=recording.warnings,
+        )
+        chosen = chosen or task_of(recording)
+        known = recording.metadata.get(METADATA) or {}
+        low, high, bounded_by = _bounds(chosen, recording)
+    returns, lengths, best = (np.array(values) for values in (watch.returns, watch.lengths, watch.best))
+    values, counts = np.unique(dataset.rewards[dataset.index], return_counts=True)
+    few = {float(v): int(n) for v, n in zip(values, counts, strict=True)} if len(values) <= FEW else None
+    successes, means = _successes(chosen, watch, best, few)
+    observation_names, action_names = channel_names(dataset, chosen, known)
+    constant = np.ptp(dataset.observations, axis=0) == 0
+    actions = dataset.actions[dataset.index]
+    at_bounds = np.zeros(dataset.act_dim)
+    if low is not None and high is not None:
+        margin = AT_BOUND * (high - low)
+        at_bounds = ((actions <= low + margin) | (actions >= high - margin)).mean(axis=0)
+    inside = np.flatnonzero(np.diff(dataset.index) == 1)
+    found = Inspection(
+        dataset,
+        chosen,
+        observation_names,
+        action_names,
+        returns,
+        lengths,
+        best,
+        successes,
+        means,
+        few,
+        low,
+        high,
+        bounded_by,
+        at_bounds,
+        float((actions[inside + 1] - actions[inside]).std()) if len(inside) else 0.0,
+        np.quantile(sample(dataset.observations), (0, 0.01, 0.25, 0.5, 0.75, 0.99, 1), axis=0),
+        constant,
+    )
+    found.quantiles[0], found.quantiles[-1] = dataset.observations.min(axis=0), dataset.observations.max(axis=0)
+    found.findings = findings(found, watch.backwards, watch.uneven)
+    return found
+
+
+def task_of(recording: Recording) -> Task | None:
+    """The task a data set says it is for: by its environment, id, or checksum."""
+    env_id = environment_id(recording.metadata)
+    named = OFFICIAL_SHA256.get(str(recording.source.sha256))
+    for task in TASKS.values():
+        if task.name == named or env_id == task.env_id or recording.source.id in (task.minari_id, task.collected_id):
+            return task
+    return None
+
+
+def channel_names(dataset: OfflineDataset, task: Task | None, known: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Names of the observation and action channels: as imported, of a known environment, or just numbers."""
+    observation = known.get("observation")
+    action = known.get("action")
+    if task is not None and task.name.startswith("kitchen-") and dataset.obs_dim == 60:
+        from lapo_tf.envs.kitchen import ELEMENT_INDICES
+
+        joints = [f"arm {i + 1}" for i in range(7)] + ["finger 1", "finger 2"]
+        objects = {
+            i: name if len(at) == 1 else f"{name} {k + 1}"
+            for name, at in ELEMENT_INDICES.items()
+            for k, i in enumerate(at)
+        }
+        state = joints + [objects.get(i, f"knob {i}") for i in range(9, 30)]
+        observation, action = state + [f"goal: {name}" for name in state], joints
+    elif task is not None and task.name.startswith("maze2d-") and dataset.obs_dim == 4:
+        observation, action = ["x", "y", "x velocity", "y velocity"], ["x force", "y force"]
+    elif task is not None and not observation:
+        from lapo_tf.envs.names import names_of
+
+        env = task.make_env()
+        names = names_of(task.env_id, env)
+        env.close()
+        observation = [entry.name.replace("/position", "").replace("/", " ") for entry in names.observations]
+        action = [f"{entry.joint} {entry.quantity}" for entry in names.actions]
+    if not observation or len(observation) != dataset.obs_dim:
+        observation = [f"s{i}" for i in range(dataset.obs_dim)]
+    if not action or len(action) != dataset.act_dim:
+        action = [f"a{i}" for i in range(dataset.act_dim)]
+    return list(observation), list(action)
+
+
+class _Watch:
+    """Notes what alignment forgets, while the episodes stream through."""
+
+    def __init__(self) -> None:
+        self.returns: list[float] = []
+        self.lengths: list[int] = []
+        self.best: list[float] = []
+        self.success: list[bool] = []
+        self.backwards: list[tuple[int, int]] = []  # episode and step after which time does not go on
+        self.uneven: list[tuple[int, int]] = []  # where a step takes 1.5 times the usual
+
+    def through(self, episodes: Iterator[Episode]) -> Iterator[Episode]:
+        for number, episode in enumerate(episodes):
+            rewards = np.asarray(episode.rewards, np.float64)
+            if len(rewards):
+                self.returns.append(float(rewards.sum()))
+                self.lengths.append(len(rewards))
+                self.best.append(float(rewards.max()))
+            for name in ("success", "is_success"):
+                if name in episode.infos:
+                    self.success.append(bool(np.any(np.asarray(episode.infos[name]) > 0)))
+                    break
+            for name in ("time", "timestamp"):
+                times = np.asarray(episode.infos.get(name, ()), np.float64).reshape(-1)
+                if len(times) > 1:
+                    steps = np.diff(times)
+                    self.backwards += [(number, int(i)) for i in np.flatnonzero(steps <= 0)]
+                    self.uneven += [(number, int(i)) for i in np.flatnonzero(steps > 1.5 * np.median(steps))]
+                    break
+            yield episode
+
+
+def _bounds(task: Task | None, recording: Recording) -> tuple[np.ndarray | None, np.ndarray | None, str]:
+    if task is not None:
+        env = task.make_env()
+        space: Any = env.action_space
+        env.close()
+        whose = "the environment's bounds"
+    elif "action_space" in recording.metadata:
+        space, whose = deserialize_space(recording.metadata["action_space"]), "the data set's bounds"
+    else:
+        return None, None, ""
+    low, high = getattr(space, "low", None), getattr(space, "high", None)
+    if low is None or high is None or not (np.isfinite(low).all() and np.isfinite(high).all()):
+        return None, None, ""
+    return low.reshape(-1).astype(np.float64), high.reshape(-1).astype(np.float64), whose
+
+
+def _successes(
+    task: Task | None, watch: _Watch, best: np.ndarray, few: dict[float, int] | None
+) -> tuple[NDArray[np.bool_] | None, str]:
+    if len(watch.success) == len(best):
+        return np.array(watch.success), "recorded as success"
+    if task is not None and task.name.startswith("kitchen-"):
+        return best >= task.score_max, f"all {task.score_max:.0f} elements at their goal at once"
+    if few is not None and len(few) > 1 and max(few) > 0:
+        return best >= max(few), f"reward {max(few):.4g} reached"
+    return None, ""

@@ -1,0 +1,1 @@
+"""Figures and films. They draw what they are given and compute nothing."""

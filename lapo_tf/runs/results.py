@@ -1,0 +1,193 @@
+"""Finished runs as numbers: read run folders, group seeds of one setting, refuse to mix what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lapo_tf.config import TrainConfig
+from lapo_tf.errors import UserError
+from lapo_tf.tasks import Task, load_task
+from lapo_tf.training.run_folder import RunFolder
+from lapo_tf.runs.trials import differences
+
+PAPER_ORDER = ("bc", "bcq", "plas", "awac", "awac-gmm", "iql", "cql", "lapo")
+FAMILIES = {
+    "walker2d-mix": "Walker2d, mixed tasks",
+    "maze2d": "Maze2d",
+    "antmaze": "AntMaze",
+    "kitchen": "Kitchen",
+    "toy": "Toy navigation",
+    "": "Locomotion",
+}
+"""Task families by the beginning of a task's name, in the paper's order; the rest is locomotion."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One run's evaluations."""
+
+    folder: Path
+    config: TrainConfig
+    label: str
+    """The agent, and what sets its setting apart: the name of the run's parent folder."""
+    provenance: str
+    """Where the data came from: official, minari, collected or own."""
+    dataset: str
+    """The data set's id and the beginning of its checksum, or its version."""
+    steps: np.ndarray
+    """Steps of the evaluations, int64 [E]."""
+    scores: np.ndarray
+    """Their normalized scores, [E]."""
+    seconds: float
+
+    @property
+    def last(self) -> float:
+        """Score of the last evaluation."""
+        return float(self.scores[-1])
+
+    @property
+    def best(self) -> float:
+        """Highest score of all evaluations: biased upwards."""
+        return float(self.scores.max())
+
+
+@dataclass(frozen=True)
+class Group:
+    """The seeds of one setting on one task."""
+
+    runs: tuple[RunResult, ...]
+
+    @property
+    def task(self) -> Task:
+        """Their task."""
+        return load_task(self.runs[0].config.task)
+
+    @property
+    def label(self) -> str:
+        """What tables and figures call them."""
+        return self.runs[0].label
+
+    @property
+    def provenance(self) -> str:
+        """Where their data came from."""
+        return self.runs[0].provenance
+
+    @property
+    def paper(self) -> float | None:
+        """The paper's score of that task and agent; None for settings that the paper has no column for."""
+        return self.task.paper.get(self.label)
+
+    def values(self, which: str) -> np.ndarray:
+        """`last` or `best` scores, [seeds]."""
+        return np.array([getattr(run, which) for run in self.runs])
+
+    def curve(self) -> tuple[np.ndarray, np.ndarray]:
+        """Steps [E] at which all seeds were evaluated, and scores [seeds, E]."""
+        common = sorted(set.intersection(*({int(s) for s in run.steps} for run in self.runs)))
+        return np.array(common), np.array([[run.scores[run.steps == s][0] for s in common] for run in self.runs])
+
+
+def family(task: str) -> str:
+    """The family's title of a task's name."""
+    return next(title for start, title in FAMILIES.items() if task.startswith(start))
+
+
+def find_runs(paths: Iterable[Path]) -> list[Path]:
+    """All run folders at or below the paths.
+
+    Raises:
+        UserError: there is none at one of them.
+    """
+    found: list[Path] = []
+    for path in paths:
+        below = sorted(p.parent for p in path.rglob("config.yaml") if (p.parent / "metrics.csv").exists())
+        if not below:
+            raise UserError(f"{path} holds no run with an evaluation: expected folders like runs/<task>/<agent>/seed0")
+        found += below
+    return list(dict.fromkeys(found))
+
+
+def read_run(path: Path, step: int | None = None) -> RunResult:
+    """A run's evaluations, up to `step` if given.
+
+    Raises:
+        UserError: it was not evaluated at that step, or has not come to its own last step.
+    """
+    folder = RunFolder.open(path)
+    values, config, rows = folder.read(), folder.config(), folder.metrics()
+    steps = np.array([row["step"] for row in rows], np.int64)
+    if step is not None:
+        if step not in steps:
+            raise UserError(f"{path} has no evaluation at step {step:,}: it has {', '.join(f'{s:,}' for s in steps)}")
+        rows = rows[: int(np.flatnonzero(steps == step)[0]) + 1]
+    elif steps[-1] < config.steps:
+        raise UserError(
+            f"{path} stands at step {steps[-1]:,} of {config.steps:,}: finish it with python -m lapo_tf.train --resume "
+            f"{path}, or compare at a step that all runs have with --step"
+        )
+    data = values["data"]
+    return RunResult(
+        path,
+        config,
+        _label(path, config),
+        str(data["provenance"]),
+        f"{data['id']} {str(data.get('sha256') or data.get('version') or '')[:12]}".strip(),
+        np.array([row["step"] for row in rows], np.int64),
+        np.array([row["eval/normalized_score"] for row in rows]),
+        float(rows[-1]["time/seconds"]),
+    )
+
+
+def _label(path: Path, config: TrainConfig) -> str:
+    if config.agent == "awac" and config.agent_config.policy == "gmm" and path.parent.name == "awac-policy=gmm":
+        return "awac-gmm"  # the paper's name of it
+    return path.parent.name if path.parent.name.startswith(config.agent) else config.agent
+
+
+def group_runs(runs: Sequence[RunResult], step: int | None = None) -> list[Group]:
+    """The seeds of each setting together, in the order of the paper's tables.
+
+    Raises:
+        UserError: runs that share a task and a label differ in steps, options or data: which, and in what.
+    """
+    groups: dict[tuple[str, str, str], list[RunResult]] = {}
+    for run in runs:
+        groups.setdefault((run.config.task, run.label, run.provenance), []).append(run)
+    for members in groups.values():
+        first = members[0]
+        for run in members[1:]:
+            differs = differences(first.config, run.config) - ({"steps"} if step else set()) - {"dataset"}
+            if first.dataset != run.dataset:
+                differs.add("data")
+            if differs:
+                raise UserError(
+                    f"{first.folder} and {run.folder} differ in {', '.join(sorted(differs))}: their mean would be of "
+                    "different things; give only runs of one setting, or rename their agent folder"
+                )
+        seeds = [run.config.seed for run in members]
+        if len(set(seeds)) < len(seeds):
+            raise UserError(
+                f"two runs of {first.config.task}/{first.label} have the same seed ({sorted(seeds)}): give each once"
+            )
+    order = {name: i for i, name in enumerate(PAPER_ORDER)}
+    result = [Group(tuple(sorted(members, key=lambda r: r.config.seed))) for members in groups.values()]
+    return sorted(result, key=lambda g: (order.get(g.label, len(order)), g.label))
+
+
+def interval(values: np.ndarray, level: float = 0.95) -> float:
+    """Half the width of Student's t interval of the mean of `values` [n]; nan for n < 2."""
+    from scipy import stats
+
+    n = len(values)
+    return float(stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
+
+
+def bootstrap_band(values: np.ndarray, level: float = 0.95, draws: int = 2000) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile bootstrap of the mean over seeds: bounds [E] for values [seeds, E]."""
+    drawn = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
+    low, high = np.quantile(values[drawn].mean(1), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low, high

@@ -1,0 +1,1 @@
+"""The policy node: observations in, guarded commands out."""

@@ -1,0 +1,249 @@
+"""The commands of robot_bridge, as a user runs them: pre-flight, run, Ctrl-C, demo, and their error lines."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from places import SUPPORT
+
+pytest.importorskip("websockets", reason="the robot extra is not installed")
+pytest.importorskip("roslibpy", reason="the robot extra is not installed")
+
+from robot_fakes import arm_policy, arm_robot
+
+from robot_bridge import check, run
+from robot_bridge.errors import UserError
+from robot_bridge.node.policy_node import PolicyNode
+from robot_bridge.robot.robot import Input, Output
+from robot_bridge.server import RosbridgeServer
+from robot_bridge.transport import RosbridgeTransport, connection
+
+JOINT_STATE, ARRAY = "sensor_msgs/msg/JointState", "std_msgs/msg/Float64MultiArray"
+
+
+class Arm:
+    """A robot of two joints on a real rosbridge that follows velocities, and forgets them after 0.2 s."""
+
+    def __init__(self, url: str, kind: str = JOINT_STATE, takes: str = ARRAY, rate: float = 100.0) -> None:
+        self.transport = RosbridgeTransport(url)
+        self.q, self.v, self.since = np.zeros(2), np.zeros(2), -1.0
+        self.commands: list[tuple[float, list[float]]] = []
+        self._period, self._ending = 1.0 / rate, threading.Event()
+        self.transport.advertise("/joint_states", kind)
+        self.transport.subscribe("/commands", takes, self._on_command)
+        self.transport.start()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _on_command(self, message: dict) -> None:
+        self.commands.append((time.monotonic(), message["data"]))
+        self.v, self.since = np.array(message["data"]), time.monotonic()
+
+    def _run(self) -> None:
+        while not self._ending.wait(self._period):
+            if time.monotonic() - self.since > 0.2:
+                self.v = np.zeros(2)
+            self.q = self.q + self._period * self.v
+            stamp = {"sec": int(time.time()), "nanosec": int(time.time() % 1 * 1e9)}
+            message = {"header": {"stamp": stamp}, "name": ["a", "b"], "position": self.q.tolist()}
+            self.transport.publish("/joint_states", message)
+
+    def close(self) -> None:
+        self._ending.set()
+        self._thread.join()
+        self.transport.close()
+
+
+@pytest.fixture
+def server() -> Iterator[RosbridgeServer]:
+    with RosbridgeServer(port=0) as server:
+        yield server
+
+
+@pytest.fixture
+def arm(server: RosbridgeServer) -> Iterator[Arm]:
+    arm = Arm(server.url)
+    yield arm
+    arm.close()
+
+
+def findings(url: str, robot: Any, seconds: float = 0.5) -> dict[str, list[str]]:
+    transport = RosbridgeTransport(url)
+    transport.start()
+    try:
+        found: dict[str, list[str]] = {"ok": [], "WRONG": [], "note": []}
+        for mark, text in check.check(transport, arm_policy(), robot, seconds).lines:
+            found[mark].append(text)
+        return found
+    finally:
+        transport.close()
+
+
+# The tests' machine may be busy: gaps of up to a second do not count.
+PATIENT = (Input("/joint_states", max_age=1.0, check_stamps=False),)
+
+
+def test_check_finds_all_well(server: RosbridgeServer, arm: Arm) -> None:
+    found = findings(server.url, arm_robot(inputs=PATIENT))
+    slow = [text for text in found["WRONG"] if "inference" in text]  # on a busy machine
+    assert found["WRONG"] == slow
+    assert "/joint_states is sensor_msgs/msg/JointState" in found["ok"]
+    assert "observation complete" in found["ok"]
+    assert not arm.commands
+
+
+def test_check_names_what_is_wrong(server: RosbridgeServer, arm: Arm) -> None:
+    arm.q = np.array([1.2, 0.0])
+    inputs = (*PATIENT, Input("/objects"))
+    robot = arm_robot(
+        inputs=inputs,
+        rate=40.0,
+        outputs=(Output("trajectory", "/commands", ("a", "b")),),
+        joints={"a": "a", "b": "elbow"},
+    )
+    wrong = "\n".join(findings(server.url, robot)["WRONG"])
+    for part in (
+        "/objects does not exist: expected it to be published",
+        "/commands is std_msgs/msg/Float64MultiArray, expected trajectory_msgs/msg/JointTrajectory",
+        "/objects: 0 messages in 0.5 s",
+        "missing in the observation: b/position",
+        "no input gives the position of elbow",
+        "slower than the policy",
+    ):
+        assert part in wrong
+    found = findings(server.url, arm_robot(inputs=PATIENT))
+    assert "joint a is at 1.200, outside of -1.000 to 1.000: it can only come back" in found["note"]
+    assert not any("within their limits" in text for text in found["ok"])
+    arm.q = np.array([1.3, 0.0])  # so far that the node refuses to be enabled
+    assert "joint a is at 1.300, outside of -1.000 to 1.000" in findings(server.url, arm_robot(inputs=PATIENT))["WRONG"]
+
+
+def test_a_policy_on_a_robot_over_a_real_bridge(server: RosbridgeServer, arm: Arm) -> None:
+    transport = RosbridgeTransport(server.url)
+    node = PolicyNode(transport, arm_policy(target=0.3), arm_robot(inputs=PATIENT), say=lambda line: None)
+    node.open()
+    transport.start()
+    thread = threading.Thread(target=node.run)
+    thread.start()
+    try:
+        run.enable_when_ready(node, 5.0)
+        deadline = time.monotonic() + 8
+        while np.abs(arm.q - 0.3).max() > 0.03 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        np.testing.assert_allclose(arm.q, [0.3, 0.3], atol=0.03)
+        assert node.state == "active", node.reason
+    finally:
+        node.shut_down()
+        thread.join()
+        node.close()
+        transport.close()
+    assert np.abs([v for _, v in arm.commands]).max() <= 1.0
+    assert run.summary(node)["state"] == "inactive"
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["robot_bridge.run", "--policy", "nowhere", "--robot", "franka"], "nowhere is no policy bundle"),
+        (["robot_bridge.check", "--policy", "x", "--robot", "franka", "--sec", "1"], "unknown option '--sec'"),
+        (["robot_bridge.demo", "--policy", "nowhere"], "nowhere is no policy bundle"),
+        (["robot_bridge.demo", "--policy", "x", "--minutes", "1", "--lock-step"], "--minutes is 1.0: expected none"),
+        (["robot_bridge.sim", "--task", "maze2d-umaze", "--url", "ws://localhost:1"], "localhost:1"),
+        (["robot_bridge.sim", "--task", "maze2d-umaze", "--transport", "rclpy"], "rclpy"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], message: str) -> None:
+    done = command(*arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_a_printer_never_holds_up_who_says_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal stopped with Ctrl-S."""
+    stopped, printed = threading.Event(), []
+
+    def write(line: str, flush: bool) -> None:
+        stopped.wait(10)
+        printed.append(line)
+
+    monkeypatch.setattr("builtins.print", write)
+    printer = run.Printer()
+    begin = time.monotonic()
+    for number in range(2000):
+        printer(str(number))
+    assert time.monotonic() - begin < 5
+    stopped.set()
+    printer.close()
+    assert printed[:3] == ["0", "1", "2"]
+    assert 1000 <= len(printed) <= 1001
+
+
+def test_a_token_is_taken_from_the_environment_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROSBRIDGE_TOKEN", "s&cret")
+    with RosbridgeServer(port=0, token="s&cret") as server:
+        args = Namespace(transport="rosbridge", url=server.url)
+        transport = connection.connection(args)
+        transport.start()
+        transport.close()
+        args.url += "/?token=shown"
+        assert connection.place(args) == f"{server.url}/"
+
+
+def test_policy_and_robot_that_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("robot_bridge.run.Policy.load", lambda path: arm_policy())
+    with pytest.raises(UserError, match=r"franka cannot run .*: the policy moves joint 'a'"):
+        run.load(tmp_path, "franka")
+    with pytest.raises(UserError, match="--speed"):
+        run.load(tmp_path, None, 2.0)
+
+
+def test_ctrl_c_decelerates_first(server: RosbridgeServer, arm: Arm, tmp_path: Path) -> None:
+    code = f"""
+import sys
+sys.path.insert(0, {str(SUPPORT)!r})
+from robot_fakes import arm_policy, arm_robot
+from robot_bridge import run
+from robot_bridge.robot.robot import Input
+inputs = (Input("/joint_states", max_age=1.0, check_stamps=False),)
+run.load = lambda *_: (arm_policy(target=0.9, rate=10.0), arm_robot(inputs=inputs, rate=10.0))
+sys.argv = ["run", "--policy", "p", "--robot", "r", "--url", {server.url!r}, "--enable"]
+run.main()
+"""
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL)
+    deadline = time.monotonic() + 20
+    while np.abs(arm.v).max() < 0.4 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGINT)
+    out, _ = child.communicate(timeout=20)
+    assert child.returncode == 0, out
+    assert "decelerating" in out
+    speeds = np.array([v for _, v in arm.commands])
+    assert np.abs(speeds).max() > 0.4, out
+    assert (np.abs(np.diff(speeds, axis=0)) <= 5.0 / 10 + 1e-6).all()
+    np.testing.assert_allclose(speeds[-1], 0.0, atol=1e-5)
+
+
+def test_latency_prints_its_table_and_keeps_it(tmp_path: Path) -> None:
+    out = tmp_path / "latency.txt"
+    done = command("robot_bridge.latency", "--rates", "50", "--seconds", "1", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert out.read_text() == done.stdout
+    rows = {line.split()[1]: line.split() for line in out.read_text().splitlines()[-2:]}
+    for way in ("once", "echo"):
+        assert 0.1 < float(rows[way][2]) < 500  # ms, p50, on a busy machine
+        assert float(rows[way][6]) > 50  # % that arrived

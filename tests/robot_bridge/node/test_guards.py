@@ -1,0 +1,414 @@
+"""Guards, each provoked; and the promise of the motion limiter, put to random and adversarial wishes.
+
+Limits are checked on differences of the positions that came out, not on what the limiter says of itself.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robot_bridge.errors import UserError
+from robot_bridge.node.guards import (
+    Chain,
+    ConnectionGuard,
+    DeadManGuard,
+    FiniteGuard,
+    LeadGuard,
+    Level,
+    MotionGuard,
+    NoveltyGuard,
+    RobotState,
+    SpeedGuard,
+    StaleGuard,
+    WorkspaceGuard,
+)
+from robot_bridge.node.limits import PRESETS, JointLimits, MotionLimiter
+from robot_bridge.robot.kinematics import Kinematics
+
+DT = 0.02
+ZERO = np.zeros(2)
+LIMITS = JointLimits([-1, -1], [1, 1], [1, 1], [4, 4], [100, 100])
+
+
+def state(time: float = 0.0, **changes) -> RobotState:
+    return RobotState(**{"time": time, "position": ZERO} | changes)
+
+
+# The motion limiter ---------------------------------------------------------------------------------------------------
+
+
+def wishes(rng: np.random.Generator, limits: JointLimits, kind: str, steps: int) -> np.ndarray:
+    """Wished velocities [steps, n], far beyond what is allowed."""
+    n = len(limits.low)
+    if kind == "noise":
+        return 5.0 * limits.velocity * rng.normal(size=(steps, n))
+    if kind == "flips":  # full speed, reversed at random moments
+        return 9.0 * limits.velocity * np.sign(rng.normal(size=(steps // 7 + 1, n))).repeat(7, axis=0)[:steps]
+    if kind == "wall":  # straight into a limit, and on
+        return np.tile(1e6 * np.sign(rng.normal(size=n)), (steps, 1))
+    return limits.velocity * rng.uniform(-1, 1, (steps // 40 + 1, n)).repeat(40, axis=0)[:steps]
+
+
+@pytest.mark.parametrize("kind", ["noise", "flips", "wall", "plausible"])
+@pytest.mark.parametrize(("preset", "dt", "jerk"), [("panda", 0.02, 1.0), ("fr3", 0.01, 0.05)])
+def test_no_wish_breaks_a_limit(kind: str, preset: str, dt: float, jerk: float) -> None:
+    limits = PRESETS[preset].narrowed(0.1, 0.5)
+    limits = replace(limits, jerk=jerk * limits.jerk)
+    rng = np.random.default_rng([len(kind), len(preset)])
+    limiter = MotionLimiter(limits, dt)
+    for _ in range(2):
+        start = rng.uniform(limits.low, limits.high)
+        limiter.reset(start)
+        wanted = wishes(rng, limits, kind, 120)
+        path = [start] * 3 + [limiter.step(wish).position for wish in wanted]
+        path += [limiter.step(np.zeros(7)).position for _ in range(100)]  # and then it stops
+        q = np.array(path)
+        v = np.diff(q, axis=0) / dt
+        a = np.diff(v, axis=0) / dt
+        j = np.diff(a, axis=0) / dt
+        assert (q >= limits.low - 1e-9).all()
+        assert (q <= limits.high + 1e-9).all()
+        for differences, bound in ((v, limits.velocity), (a, limits.acceleration), (j, limits.jerk)):
+            assert (np.abs(differences) <= bound * (1 + 1e-6)).all()
+        assert np.abs(v[-1]).max() < 1e-5
+
+
+def test_limits_are_used_up() -> None:
+    """A limiter that never moves would keep all limits, too."""
+    limiter = MotionLimiter(PRESETS["panda"], 0.02)
+    limiter.reset(np.array([0.0, 0.0, 0.0, -1.5, 0.0, 1.5, 0.0]))
+    speeds, positions = [], []
+    for _ in range(200):
+        motion = limiter.step(np.full(7, 100.0))
+        speeds.append(motion.velocity)
+        positions.append(motion.position)
+    assert (np.max(speeds, axis=0) > 0.97 * PRESETS["panda"].velocity)[[0, 2, 4, 5, 6]].all()
+    np.testing.assert_allclose(positions[-1], PRESETS["panda"].high, atol=0.01)
+    # From rest to full speed at full acceleration takes v / a; one step more is for the jerk.
+    reached = int(np.argmax(np.array(speeds)[:, 0] > 0.97 * 2.175))
+    assert reached * 0.02 <= 2.175 / 15.0 + 0.04
+
+
+def test_a_wish_within_the_limits_is_granted() -> None:
+    limiter = MotionLimiter(replace(LIMITS, jerk=np.full(2, 1e5)), DT)
+    limiter.reset(ZERO)
+    for k in range(40):
+        wish = 0.3 * np.sin([0.1 * k, 0.2 * k])
+        got = limiter.step(wish).velocity
+    np.testing.assert_allclose(got, wish, atol=1e-3)
+
+
+def test_a_joint_beyond_its_limit_only_comes_back() -> None:
+    limiter = MotionLimiter(LIMITS, DT)
+    limiter.reset(np.array([1.05, 0.0]))
+    for _ in range(30):
+        assert limiter.step(np.array([1.0, 0.0])).position[0] <= 1.05
+    for _ in range(30):
+        limiter.step(np.array([-0.5, 0.0]))
+    assert limiter.motion.position[0] < 1.0
+    for _ in range(100):
+        limiter.step(np.array([1.0, 0.0]))
+    assert limiter.motion.position[0] <= 1.0  # once back, the limit holds
+
+
+def test_the_quick_answer_agrees_with_the_simulated_one() -> None:
+    rng = np.random.default_rng(0)
+    sure_ones = 0
+    for _ in range(30):
+        limits = replace(PRESETS["panda"], jerk=PRESETS["panda"].jerk * 10 ** rng.uniform(-2, 0))
+        limiter = MotionLimiter(limits, 10 ** rng.uniform(-2.5, -1))
+        limiter.reset(rng.uniform(limits.low, limits.high))
+        limiter.motion = replace(
+            limiter.motion,
+            velocity=rng.uniform(-1, 1, 7) * limits.velocity,
+            acceleration=rng.uniform(-1, 1, 7) * limits.acceleration,
+        )
+        accelerations = rng.uniform(-1, 1, (20, 7)) * limits.acceleration
+        sure = limiter._surely_can_stop(limiter._next(accelerations, limiter.motion))
+        limiter._surely_can_stop = lambda motion: np.zeros(1, bool)  # type: ignore[method-assign]
+        assert (limiter._can_stop(accelerations) | ~sure).all()
+        sure_ones += int(sure.sum())
+    assert sure_ones > 500
+
+
+def test_drift_is_corrected_but_never_into_a_place_without_stop() -> None:
+    limiter = MotionLimiter(LIMITS, DT)
+    limiter.reset(ZERO)
+    for _ in range(100):
+        limiter.step(ZERO)
+        limiter.correct(np.array([0.2, -0.1]), 0.1)
+    np.testing.assert_allclose(limiter.motion.position, [0.2, -0.1], atol=1e-3)
+    limiter.reset(np.array([0.7, 0.0]))
+    for _ in range(12):
+        limiter.step(np.array([1.0, 0.0]))
+    for _ in range(60):
+        limiter.correct(np.array([0.999, 0.0]), 0.5)  # at full speed, a millimetre before the limit
+        limiter.step(np.array([1.0, 0.0]))
+    assert limiter.motion.position[0] <= 1.0
+
+
+# Single guards --------------------------------------------------------------------------------------------------------
+
+WISH = np.array([0.5, -0.5])
+
+
+@pytest.mark.parametrize(
+    ("guard", "bad", "level", "reason"),
+    [
+        (ConnectionGuard(), {"connected": False}, Level.STOP, "connection lost"),
+        (DeadManGuard(), {"dead_man": False}, Level.STOP, "dead-man"),
+        (StaleGuard(), {"age": 0.15, "oldest": "/joint_states"}, Level.HOLD, "/joint_states is 150 ms old"),
+        (StaleGuard(), {"age": np.inf, "oldest": "/objects"}, Level.HOLD, "/objects is missing"),
+        (FiniteGuard(), {"observation": np.array([0, np.nan])}, Level.HOLD, r"observation\[1\] is nan"),
+        (FiniteGuard(), {"position": np.array([np.inf, 0])}, Level.HOLD, r"position\[0\] is inf"),
+    ],
+)
+def test_guards_that_halt(guard, bad: dict, level: Level, reason: str) -> None:
+    command, verdict = guard.apply(WISH, state(age=0.05, dead_man=True))
+    np.testing.assert_array_equal(command, WISH)
+    assert verdict.level == Level.OK
+    command, verdict = guard.apply(WISH, state(**bad))
+    np.testing.assert_array_equal(command, ZERO)
+    assert verdict.level == level
+    assert re.search(reason, verdict.reason)
+
+
+def test_a_command_that_is_not_finite_is_refused() -> None:
+    command, verdict = FiniteGuard().apply(np.array([0.1, -np.inf]), state())
+    assert verdict.level == Level.HOLD
+    np.testing.assert_array_equal(command, ZERO)
+
+
+def test_novelty_slows_then_holds_after_a_while() -> None:
+    guard = NoveltyGuard(slow_above=1.0, hold_above=3.0, slow_to=0.3, patience=0.1)
+    assert guard.apply(WISH, state(0.0, novelty=9.0))[1].level == Level.OK  # a single odd reading
+    assert guard.apply(WISH, state(0.02, novelty=0.5))[1].level == Level.OK
+    assert guard.apply(WISH, state(0.09, novelty=2.0))[1].level == Level.OK
+    command, verdict = guard.apply(WISH, state(0.2, novelty=2.0))
+    assert verdict.level == Level.LIMITED
+    np.testing.assert_allclose(command, 0.3 * WISH)
+    guard.apply(WISH, state(0.22, novelty=4.0))
+    command, verdict = guard.apply(WISH, state(0.33, novelty=4.0))
+    assert verdict.level == Level.HOLD
+    np.testing.assert_array_equal(command, ZERO)
+    guard.apply(WISH, state(1.0, outside=["x/position"]))
+    assert "x/position" in guard.apply(WISH, state(1.2, outside=["x/position"]))[1].reason
+    nan = NoveltyGuard(patience=0.0).apply(WISH, state(novelty=np.nan))
+    assert nan[1].level == Level.HOLD
+
+
+def test_lead_is_bounded_and_a_blocked_arm_stops() -> None:
+    limiter = MotionLimiter(LIMITS, DT)
+    limiter.reset(ZERO)
+    chain = Chain([LeadGuard(limiter, 0.1), MotionGuard(limiter, "ab")], limiter)
+    chain.enable(ZERO)
+    leads = []
+    for k in range(80):  # the arm does not move at all
+        chain.apply(np.array([1.0, 0.0]), state(k * DT))
+        leads.append(limiter.motion.position[0])
+    assert 0.09 < max(leads) < 0.13  # what braking takes on top
+    assert chain.fault is None
+    chain.enable(ZERO)
+    outcome = chain.apply(np.array([0.0, 0.0]), state(position=np.array([0.0, 0.3])))
+    assert outcome.level == Level.STOP
+    assert "does not follow" in outcome.reason
+
+
+def test_speed_is_scaled() -> None:
+    np.testing.assert_allclose(SpeedGuard(0.1).apply(WISH, state())[0], 0.1 * WISH)
+
+
+MODEL = """<mujoco><worldbody>
+<body name="arm"><joint name="swing" type="hinge" axis="0 0 1"/><geom size=".05"/>
+<body name="slider" pos="0.5 0 0"><joint name="reach" type="slide" axis="1 0 0"/><geom size=".05"/>
+<site name="tip" pos="0.1 0 0"/></body></body></worldbody></mujoco>"""
+
+
+@pytest.fixture
+def arm(tmp_path: Path) -> Path:
+    path = tmp_path / "arm.xml"
+    path.write_text(MODEL)
+    return path
+
+
+def test_kinematics_are_those_of_a_polar_arm(arm: Path) -> None:
+    tip = Kinematics(arm, ["swing", "reach"], ["tip", "slider"])
+    for angle, reach in ((0.0, 0.0), (0.7, 0.2), (-1.5, -0.1)):
+        direction = np.array([np.cos(angle), np.sin(angle), 0.0])
+        np.testing.assert_allclose(
+            tip(np.array([angle, reach])), [(0.6 + reach) * direction, (0.5 + reach) * direction], atol=1e-12
+        )
+
+
+def test_kinematics_read_urdf(tmp_path: Path) -> None:
+    path = tmp_path / "arm.urdf"
+    path.write_text(
+        """<robot name="r"><link name="base"/><link name="tip"><inertial><mass value="1"/>
+        <inertia ixx="1" iyy="1" izz="1" ixy="0" ixz="0" iyz="0"/></inertial></link>
+        <joint name="j" type="revolute"><parent link="base"/><child link="tip"/><axis xyz="0 0 1"/>
+        <origin xyz="0 0 1"/><limit lower="-1" upper="1" effort="1" velocity="1"/></joint></robot>"""
+    )
+    np.testing.assert_allclose(Kinematics(path, ["j"], ["tip"])(np.array([0.5])), [[0, 0, 1]], atol=1e-12)
+
+
+def test_unknown_names_are_told(arm: Path) -> None:
+    with pytest.raises(UserError, match=r"unknown joint in arm\.xml 'swingg': did you mean 'swing'"):
+        Kinematics(arm, ["swingg"], ["tip"])
+    with pytest.raises(UserError, match="unknown site or body"):
+        Kinematics(arm, ["swing"], ["hand"])
+
+
+def test_workspace_is_never_left(arm: Path) -> None:
+    points = Kinematics(arm, ["swing", "reach"], ["tip"])
+    limits = JointLimits([-3, -1], [3, 1], [2, 1], [5, 5], [500, 500])
+    limiter = MotionLimiter(limits, DT)
+    low, high = np.array([-0.2, -0.55, -1.0]), np.array([0.8, 0.45, 1.0])
+    guards = [WorkspaceGuard(limiter, points, low, high), MotionGuard(limiter, "ab")]
+    chain, rng = Chain(guards, limiter), np.random.default_rng(0)
+    chain.enable(ZERO)
+    seen, limited = [], 0
+    for k in range(250):
+        if k % 25 == 0:
+            wish = rng.uniform(-1, 1, 2) * [4, 2]
+        outcome = chain.apply(wish, state(k * DT))
+        limited += outcome.verdicts[0].level == Level.LIMITED
+        seen.append(points(limiter.motion.position)[0])
+    assert (np.array(seen) >= low - 2e-3).all()
+    assert (np.array(seen) <= high + 2e-3).all()
+    assert limited > 10
+    assert np.max(np.array(seen)[:, 1]) > 0.35  # it does go there
+    chain.enable(np.array([0.0, 0.5]))  # outside: 1.1 instead of 0.8
+    for _ in range(60):
+        chain.apply(np.array([0.0, 1.0]), state())
+    assert points(limiter.motion.position)[0, 0] <= 1.1 + 1e-6
+    for _ in range(60):
+        chain.apply(np.array([0.0, -0.5]), state())
+    assert points(limiter.motion.position)[0, 0] < 0.8
+
+
+# The chain ------------------------------------------------------------------------------------------------------------
+
+
+def chain_of(*guards, **options) -> Chain:
+    limiter = MotionLimiter(LIMITS, DT)
+    return Chain(
+        [*guards, MotionGuard(limiter, "ab", options.get("modes", {}).get("motion") == "monitor")], limiter, **options
+    )
+
+
+def test_nothing_moves_before_enable() -> None:
+    chain = chain_of()
+    for k in range(5):
+        outcome = chain.apply(WISH, state(k * DT))
+        assert outcome.level == Level.STOP
+        np.testing.assert_array_equal(outcome.command, ZERO)
+    chain.enable(ZERO)
+    assert np.abs(chain.apply(WISH, state(1.0)).command).max() > 0
+
+
+def test_a_fault_decelerates_within_limits_and_stays_until_enabled() -> None:
+    chain = chain_of(ConnectionGuard())
+    chain.enable(ZERO)
+    for k in range(30):
+        speed = chain.apply(WISH, state(k * DT)).command
+    np.testing.assert_allclose(speed, WISH, atol=1e-3)
+    speeds = [speed, *(chain.apply(WISH, state(1 + k * DT, connected=k > 0)).command for k in range(30))]
+    assert (np.abs(np.diff(speeds, axis=0)) <= LIMITS.acceleration * DT + 1e-9).all()
+    assert np.abs(speeds[1]).min() > 0.3  # no jump
+    assert np.abs(speeds[-1]).max() < 1e-6
+    assert chain.still
+    assert "connection lost" in chain.apply(WISH, state(3.0)).reason  # connected again since long
+    chain.enable(chain.limiter.motion.position)  # type: ignore[union-attr]
+    assert chain.apply(WISH, state(4.0)).level < Level.HOLD
+
+
+def test_a_hold_ends_by_itself_or_becomes_a_fault() -> None:
+    chain = chain_of(StaleGuard(), hold_timeout=0.3)
+    chain.enable(ZERO)
+    assert chain.apply(WISH, state(0.0, age=0.2)).level == Level.HOLD
+    assert chain.apply(WISH, state(0.1, age=0.0)).level < Level.HOLD
+    assert chain.apply(WISH, state(0.2, age=0.2)).level == Level.HOLD
+    assert chain.apply(WISH, state(0.45, age=0.4)).level == Level.HOLD
+    chain.apply(WISH, state(0.5, age=0.4))
+    outcome = chain.apply(WISH, state(0.52, age=0.0))  # too late: it is a fault now
+    assert outcome.level == Level.STOP
+    assert outcome.reason.startswith("stale:")
+
+
+def test_monitored_guards_only_talk_and_others_can_be_off() -> None:
+    modes = {"stale": "monitor", "finite": "off", "motion": "monitor"}
+    chain = chain_of(StaleGuard(), FiniteGuard(), modes=modes)
+    chain.enable(ZERO)
+    outcome = chain.apply(np.array([50.0, 0.1]), state(age=9.0, observation=np.array([np.nan])))
+    np.testing.assert_array_equal(outcome.command, [50.0, 0.1])
+    assert outcome.level == Level.OK
+    assert [(v.guard, v.level, v.monitored) for v in outcome.verdicts] == [
+        ("stale", Level.HOLD, True),
+        ("motion", Level.LIMITED, True),
+    ]
+
+
+def test_efforts_are_zero_in_a_halt() -> None:
+    chain = Chain([StaleGuard()], None)
+    assert chain.apply(WISH, state()).level == Level.STOP
+    chain.enable(ZERO)
+    np.testing.assert_array_equal(chain.apply(WISH, state()).command, WISH)
+    np.testing.assert_array_equal(chain.apply(WISH, state(age=1.0)).command, ZERO)
+
+
+def test_stop_from_outside_keeps_the_first_reason() -> None:
+    chain = chain_of()
+    chain.enable(ZERO)
+    chain.stop("emergency stop")
+    chain.stop("another")
+    assert chain.apply(WISH, state()).reason == "operator: emergency stop"
+
+
+def test_random_states_never_break_a_limit() -> None:
+    """All guards together: whatever the inputs do, what comes out is a motion within the limits."""
+    rng = np.random.default_rng(3)
+    limiter = MotionLimiter(LIMITS, DT)
+    guards = [
+        *(ConnectionGuard(), DeadManGuard(), FiniteGuard(), StaleGuard(), NoveltyGuard(patience=0.05)),
+        *(SpeedGuard(0.8), LeadGuard(limiter, 0.1), MotionGuard(limiter, "ab")),
+    ]
+    chain = Chain(guards, limiter, hold_timeout=0.2)
+    q, path, levels = ZERO, [], set()
+    for k in range(1000):
+        if chain.fault is not None and chain.still and rng.random() < 0.2:
+            chain.enable(limiter.motion.position)
+            q = limiter.motion.position.copy()
+        wish = rng.normal(size=2) * 10 ** rng.uniform(-2, 3) * (rng.random() < 0.9)
+        if rng.random() < 0.05:
+            wish[rng.integers(2)] = rng.choice([np.nan, np.inf])
+        measured = q + rng.normal(size=2) * 0.01
+        if rng.random() < 0.02:
+            measured[0] = np.nan
+        odd = rng.random(4) < 0.02
+        outcome = chain.apply(
+            wish,
+            RobotState(
+                k * DT,
+                measured,
+                age=9.0 if odd[0] else 0.0,
+                connected=not odd[1],
+                dead_man=not odd[2],
+                novelty=5.0 if odd[3] else 0.1,
+            ),
+        )
+        assert np.isfinite(outcome.command).all()
+        q = limiter.motion.position.copy()
+        path.append(q)
+        levels.add(outcome.level)
+    assert levels == set(Level)
+    v = np.diff(path, axis=0) / DT
+    a = np.diff(v, axis=0) / DT
+    assert (np.abs(path) <= 1 + 1e-9).all()
+    assert (np.abs(v) <= LIMITS.velocity * (1 + 1e-6)).all()
+    assert (np.abs(a) <= LIMITS.acceleration * (1 + 1e-6)).all()
+    assert (np.abs(np.diff(a, axis=0) / DT) <= LIMITS.jerk * (1 + 1e-3)).all()  # "still" is not quite 0 at enable

@@ -1,0 +1,161 @@
+"""Robot configs: those that come along are right, and every mistake in one is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from robot_bridge.errors import UserError
+from robot_bridge.node.limits import PRESETS
+from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry
+from robot_bridge.robot.config import config_dir, load_robot
+from robot_bridge.robot.robot import Robot, simulated
+
+NAMES = sorted(path.stem for path in config_dir().glob("*.yaml"))
+
+
+def description(joints: list[str], quantity: str = "velocity") -> Description:
+    return Description(
+        task="t",
+        control_rate=12.5,
+        observations=tuple(ObservationEntry(f"{j}/position", "rad", -1, 1, ()) for j in joints),
+        actions=tuple(ActionEntry(j, quantity, "rad/s", 1.0, -1, 1) for j in joints),
+        novelty=(),
+        sha256={},
+    )
+
+
+PANDA = [f"panda_joint{i}" for i in range(1, 8)] + ["panda_finger_joint1", "panda_finger_joint2"]
+
+
+def test_all_kinds_of_robots_are_there() -> None:
+    assert {"sim-kitchen", "franka", "franka-velocity", "fr3", "generic-6axis"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_configs_that_come_along_are_right(name: str) -> None:
+    robot = load_robot(name)
+    joints = list(robot.joints)
+    if name == "sim-maze":
+        assert robot.mistakes_with(description(joints, "effort")) == []
+        return
+    assert robot.limits is not None
+    assert len(robot.limits.low) == len(robot.joints)
+    assert robot.mistakes_with(description(joints)) == []
+    if joints == PANDA:
+        preset = PRESETS["fr3" if name == "fr3" else "panda"]
+        assert (robot.limits.velocity[:7] <= preset.velocity).all()
+        if name != "sim-kitchen":
+            assert (robot.limits.low[:7] >= preset.low + 0.1 - 1e-9).all()
+            assert (robot.limits.high[:7] <= preset.high - 0.1 + 1e-9).all()
+            assert robot.dead_man is not None
+            assert robot.speed <= 0.2
+
+
+def test_fr3_renames_joints() -> None:
+    assert load_robot("fr3").joints["panda_joint3"] == "fr3_joint3"
+
+
+def test_short_joints_keep_most_of_their_range() -> None:
+    limits = load_robot("franka").limits
+    assert limits is not None
+    np.testing.assert_allclose([limits.low[7], limits.high[7]], [0.004, 0.036])
+
+
+GOOD = yaml.safe_load((config_dir() / "generic-6axis.yaml").read_text())
+
+
+def load(tmp_path: Path, values: object) -> Robot:
+    path = tmp_path / "robot.yaml"
+    path.write_text(values if isinstance(values, str) else yaml.safe_dump(values))
+    return load_robot(path)
+
+
+def changed(**changes) -> dict:
+    """The good config with entries replaced; a `__` in a name goes down a level."""
+    values = yaml.safe_load(yaml.safe_dump(GOOD))
+    for name, value in changes.items():
+        *path, last = [int(p) if p.isdigit() else p for p in name.split("__")]
+        target = values
+        for part in path:
+            target = target[part]
+        target[last] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rate": "fast"}, "rate: 'fast', expected a number, 1 to 1000"),
+        ({"rte": 50}, "rte: unknown, did you mean 'rate'?"),
+        ({"joints": ["a", "a", "b"]}, "joints: 'a' is named twice"),
+        ({"inputs": []}, "inputs: [], expected a list of one or more"),
+        ({"inputs__0__topic": "joint_states"}, "inputs[0].topic: 'joint_states', expected a full name"),
+        ({"inputs__0__type": "JointState"}, "inputs[0].type: 'JointState', expected a message type"),
+        ({"inputs__0__type": "geometry_msgs/msg/Pose"}, "inputs[0].fields: missing"),
+        ({"inputs__0__max_age": -1}, "inputs[0].max_age: -1, expected a number"),
+        ({"outputs__0__kind": "velocty"}, "outputs[0].kind: 'velocty' is unknown, did you mean 'velocity'?"),
+        ({"outputs__0__joints": ["joint_1", "elbow"]}, "outputs[0].joints: 'elbow' is not among the joints"),
+        ({"outputs__0__joints": ["joint_1"]}, "outputs: joint 'joint_2' is commanded by no output"),
+        ({"outputs__0__horizon": 0.01}, "outputs[0].horizon: 0.01, expected a number, 0.03 to 1"),
+        ({"limits": None}, "limits: missing: a preset (panda, fer, fr3)"),
+        ({"limits__position": [[1, -1]]}, "limits.position[0]: [1.0, -1.0], expected low < high"),
+        ({"limits__velocity": [1.0, 2.0]}, "limits: of different lengths"),
+        ({"limits__velocity": [0.0] * 6}, "limits.velocity: [0.0, 0.0, 0.0, 0.0, 0.0, 0.0], expected numbers above 0"),
+        ({"limits": {"preset": "panda"}}, "limits: of 7 joints, but there are 6 joints"),
+        ({"limits": {"preset": "fr2"}}, "limits.preset: 'fr2' is unknown, known: fr3"),
+        ({"limits__share": 2}, "limits.share: 2, expected a number, 0.01 to 1"),
+        ({"guards__speed": 5}, "guards.speed: 5, expected a number, 0 to 1"),
+        ({"guards__modes": {"stale": "quiet"}}, "guards.modes.stale: 'quiet', expected enforce, monitor or off"),
+        ({"guards__modes": {"finite": "off"}}, "guards.modes.finite: 'off', but this guard is always on"),
+        ({"guards__novelty": {"slow": 1}}, "guards.novelty.slow: unknown"),
+        ({"workspace": {"model": "none.xml"}}, "workspace.model: no such file"),
+        ({"dead_man": {"topic": "x"}}, "dead_man.topic: 'x', expected a full name"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load(tmp_path, changed(**changes))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        load(tmp_path, changed(rate=0, guards__speed=-1, outputs__0__kind="spin", nonsense=1))
+    assert "4 mistake(s)" in str(caught.value)
+    for part in ("rate:", "guards.speed:", "outputs[0].kind:", "nonsense:"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "message"), [("a: [", "not valid YAML"), ("- 1", "expected a mapping")])
+def test_files_that_are_no_config(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load(tmp_path, text)
+
+
+def test_unknown_config() -> None:
+    with pytest.raises(UserError, match="unknown robot config 'frank': did you mean 'franka'"):
+        load_robot("frank")
+
+
+def test_robot_and_policy_must_fit() -> None:
+    robot = load_robot("generic-6axis")
+    joints = list(robot.joints)
+    assert robot.mistakes_with(description([*joints[:5], "elbow"])) == [
+        "the policy moves joint 'elbow', which the config does not name under joints",
+        "joint 'joint_6' of the config is not moved by the policy",
+    ]
+    assert "commands effort" in robot.mistakes_with(description(joints, "effort"))[0]
+
+
+def test_the_unlimited_simulation_fits_its_policy() -> None:
+    for quantity in ("velocity", "effort"):
+        policy = description(["x", "y"], quantity)
+        robot = simulated(policy)
+        assert robot.mistakes_with(policy) == []
+        assert robot.limits is None
+        assert robot.rate == policy.control_rate

@@ -1,0 +1,355 @@
+"""The simulated robot: in lock-step it is the gymnasium environment, to the last bit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("websockets", reason="the robot extra is not installed")
+pytest.importorskip("roslibpy", reason="the robot extra is not installed")
+
+from robot_fakes import for_task
+
+from lapo_tf.tasks import load_task
+from robot_bridge.errors import UserError
+from robot_bridge.node.policy_node import PolicyNode
+from robot_bridge.robot.robot import simulated
+from robot_bridge.server import RosbridgeServer
+from robot_bridge.sim import Simulation
+from robot_bridge.simulation.controllers import FOLLOW, TRAJECTORY
+from robot_bridge.simulation.viewer import camera
+from robot_bridge.transport import RosbridgeTransport
+
+
+@pytest.fixture
+def server() -> Iterator[RosbridgeServer]:
+    with RosbridgeServer(port=0) as server:
+        yield server
+
+
+class Direct:
+    """A transport that goes nowhere, for simulations looked at without a network."""
+
+    connected = True
+
+    def __init__(self) -> None:
+        self.published: list[tuple[str, dict]] = []
+        self.goals: list[Any] = []
+
+    def publish(self, topic: str, message: dict) -> bool:
+        self.published.append((topic, message))
+        return True
+
+
+def directly(task: str, policy: Any, seed: int, steps: int) -> tuple[np.ndarray, list[float]]:
+    """Observations and rewards of an episode in plain gymnasium."""
+    env = load_task(task).make_env()
+    observation, _ = env.reset(seed=seed)
+    observations, rewards = [observation], []
+    for _ in range(steps):
+        observation, reward, terminated, truncated, _ = env.step(policy.infer(np.float32(observation)))
+        observations.append(observation)
+        rewards.append(float(reward))
+        if terminated or truncated:
+            break
+    env.close()
+    return np.array(observations), rewards
+
+
+@pytest.mark.parametrize(("task", "steps"), [("kitchen-complete", 20), ("maze2d-umaze", 50)])
+def test_lock_step_is_the_environment_to_the_last_bit(server: RosbridgeServer, task: str, steps: int) -> None:
+    policy = for_task(task)
+    seen: list[np.ndarray] = []
+    out, back = RosbridgeTransport(server.url), RosbridgeTransport(server.url)
+    simulation = Simulation(out, task, lock_step=True, seed=3, say=lambda line: None)
+    simulation.max_steps = steps
+    node = PolicyNode(back, policy, simulated(policy.description), say=lambda line: None)
+    infer = policy.infer
+
+    def watched(observation: np.ndarray) -> np.ndarray:
+        seen.append(np.array(observation))
+        return infer(observation)
+
+    simulation.open()
+    node.open()
+    out.start()
+    back.start()
+    policy.infer = watched
+    thread = threading.Thread(target=node.run_lock_step, args=(5.0,))
+    thread.start()
+    try:
+        simulation.run(episodes=2)
+    finally:
+        node.shut_down()
+        thread.join()
+        node.close()
+        simulation.close()
+        back.close()
+        out.close()
+    policy.infer = infer
+    first = 0
+    for i, episode in enumerate(simulation.results):
+        observations, rewards = directly(task, policy, 3 + i, steps)
+        assert episode.seed == 3 + i
+        assert episode.steps == len(rewards)
+        assert episode.score == sum(rewards)
+        np.testing.assert_array_equal(np.float32(seen[first : first + steps]), np.float32(observations[:steps]))
+        first += steps
+    assert len(simulation.results) == 2
+
+
+def test_slices_make_up_the_control_step() -> None:
+    from lapo_tf.envs.slices import SLICES, SlicedKitchen
+
+    whole, sliced = load_task("kitchen-complete").make_env().unwrapped, SlicedKitchen(noise="none")
+    whole.noise_amplitude = np.zeros(30)
+    whole.reset(seed=0)
+    sliced.reset(seed=0)
+    for action in np.random.default_rng(0).uniform(-1, 1, (5, 9)):
+        expected = whole.step(action)
+        for k in range(SLICES):
+            observation, reward, _, ended = sliced.slice(action)
+            assert ended == (k == SLICES - 1)
+        np.testing.assert_allclose(observation, expected[0], atol=1e-9)
+        assert reward == expected[1]
+    whole.close()
+    sliced.close()
+
+
+@pytest.fixture
+def kitchen() -> Iterator[Simulation]:
+    simulation = Simulation(Direct(), "kitchen-complete", say=lambda line: None)  # type: ignore[arg-type]
+    simulation.env.noise_amplitude = np.zeros(30)
+    simulation._reset()
+    yield simulation
+    simulation.env.close()
+
+
+def advance(simulation: Simulation, seconds: float) -> np.ndarray:
+    """Let time pass; the positions at the end."""
+    for _ in range(round(seconds / simulation._slice_dt)):
+        simulation._handle_inbox()
+        simulation._advance()
+    return simulation._position.copy()
+
+
+def test_velocities_are_followed_and_forgotten(kitchen: Simulation) -> None:
+    start = kitchen._position.copy()
+    for _ in range(25):
+        kitchen.controller.on_array({"data": [0.4, 0, 0, 0, 0, 0, 0, 0, 0]})
+        moved = advance(kitchen, 0.02)
+    assert 0.05 < (moved - start)[0] < 0.3
+    still = advance(kitchen, 1.0)  # no more commands: it has stopped by itself
+    later = advance(kitchen, 0.5)
+    assert np.abs(later - still).max() < 0.01
+
+
+@pytest.mark.parametrize("by", [TRAJECTORY, FOLLOW])
+def test_trajectories_are_followed_and_end_standing(kitchen: Simulation, by: str) -> None:
+    class Handle:
+        results: list[int] = []  # noqa: RUF012
+
+        def on_cancel(self, callback: Any) -> None: ...
+
+        def result(self, values: dict, status: int, error: str | None = None) -> bool:
+            self.results.append(status)
+            return True
+
+    start = kitchen._position.copy()
+    target = start + np.array([0.3, 0, 0, 0, 0, 0, 0.2, 0, 0])
+    backwards = list(reversed(kitchen.joints))  # by name, whatever their order
+    points = [
+        {"positions": (start + share * (target - start))[::-1].tolist(), "time_from_start": {"sec": 0, "nanosec": ns}}
+        for share, ns in ((0.5, 500_000_000), (1.0, 999_999_999))
+    ]
+    message = {"header": {}, "joint_names": backwards, "points": points}
+    if by == TRAJECTORY:
+        kitchen.controller.on_trajectory(message)
+    else:
+        kitchen.controller.on_goal({"trajectory": message}, Handle())  # type: ignore[arg-type]
+    end = advance(kitchen, 2.0)
+    np.testing.assert_allclose(end[[0, 6]], target[[0, 6]], atol=0.03)
+    if by == FOLLOW:
+        assert Handle.results == [4]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"joint_names": ["panda_joint1"], "points": []},
+        {"joint_names": "all", "points": [{"positions": [float("nan")] * 9, "time_from_start": {"sec": 1}}]},
+        {"joint_names": "all", "points": [{"positions": [0.0] * 8, "time_from_start": {"sec": 1}}]},
+        {"joint_names": "all", "header": {"stamp": {"sec": 0, "nanosec": 1}}, "points": "late"},
+        {},
+    ],
+)
+def test_wrong_trajectories_are_refused(kitchen: Simulation, message: dict) -> None:
+    if message.get("joint_names") == "all":
+        message = message | {"joint_names": kitchen.joints}
+    if message.get("points") == "late":
+        message = message | {"points": [{"positions": [0.0] * 9, "time_from_start": {"sec": 0, "nanosec": 5}}]}
+    before = kitchen._position.copy()
+    kitchen.controller.on_trajectory(message)
+    np.testing.assert_array_equal(advance(kitchen, 0.2), before)
+    assert kitchen.counters["refused.trajectory"] == 1
+
+
+@pytest.mark.parametrize("data", [[0.0] * 8, [None] * 9, "fast", None])
+def test_wrong_arrays_are_refused(kitchen: Simulation, data: Any) -> None:
+    kitchen.controller.on_array({"data": data})
+    assert kitchen.counters["refused.array"] == 1
+    assert kitchen._inbox.empty()
+
+
+def test_reset_and_lock_services(server: RosbridgeServer) -> None:
+    out, back = RosbridgeTransport(server.url), RosbridgeTransport(server.url)
+    simulation = Simulation(out, "maze2d-umaze", seed=5, say=lambda line: None)
+    simulation.open()
+    out.start()
+    back.start()
+    thread = threading.Thread(target=simulation.run)
+    thread.start()
+
+    def call(name: str, kind: str, request: dict) -> dict:
+        done, answers = threading.Event(), []
+        back.call_service(name, kind, request, lambda v, e: (answers.append(v or e), done.set()), 5.0)
+        assert done.wait(6)
+        return answers[0]
+
+    try:
+        time.sleep(0.1)
+        assert call("/sim/reset", "std_srvs/srv/Trigger", {})["message"] == "episode 1, seed 6"
+        assert call("/sim/lock_step", "std_srvs/srv/SetBool", {"data": True})["success"]
+        before = simulation.time
+        time.sleep(0.1)
+        assert simulation.time == before  # time stands
+        assert call("/sim/lock_step", "std_srvs/srv/SetBool", {"data": False})["success"]
+        time.sleep(0.1)
+        assert simulation.time > before
+    finally:
+        simulation.stop()
+        thread.join()
+        simulation.close()
+        back.close()
+        out.close()
+
+
+def test_the_sensor_fails_as_asked_and_the_truth_is_told() -> None:
+    direct = Direct()
+    simulation = Simulation(direct, "maze2d-umaze", seed=1, say=lambda line: None)  # type: ignore[arg-type]
+
+    def said(sensor: str) -> tuple[list[dict], dict]:
+        """What comes on /joint_states, and the truth, one step later."""
+        simulation._on_sensor({"data": sensor})
+        simulation.controller.take_array(np.array([50.0, 0.0]))
+        simulation._advance()
+        direct.published.clear()
+        simulation._publish()
+        states = [message for topic, message in direct.published if topic == "/joint_states"]
+        return states, dict(direct.published)["/sim/truth"]
+
+    (good,), truth = said("good")
+    assert (good["position"], good["velocity"]) == (truth["position"], truth["velocity"])
+    (frozen,), truth = said("frozen")
+    assert frozen == good
+    assert truth["position"] != good["position"]
+    assert said("silent")[0] == []
+    assert said("nan")[0][0]["position"] == [None, None]
+    (again,), truth = said("good")
+    assert again["position"] == truth["position"]
+    said("melted")
+    assert simulation.counters.snapshot() == {"refused.sensor": 1}
+    simulation.close()
+
+
+def test_a_command_is_in_force_from_the_nearest_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In real time: one that comes in the first half of a slice acts in it, one of the second half in the next."""
+    simulation = Simulation(Direct(), "maze2d-umaze", say=lambda line: None)  # type: ignore[arg-type]
+    naps, steps = 0, []
+    now = time.monotonic()
+
+    def sleep(seconds: float) -> None:
+        nonlocal naps, now
+        naps, now = naps + 1, now + seconds
+        steps.append(simulation.episode.steps)
+        if naps == 2 + late:
+            simulation.controller.on_array({"data": [0.1, 0.0]})
+        if naps == 6:
+            simulation.stop()
+
+    monkeypatch.setattr("robot_bridge.sim.time.sleep", sleep)
+    monkeypatch.setattr("robot_bridge.sim.time.monotonic", lambda: now)
+    late = 1  # the third nap: the first half of the second slice
+    simulation.run()
+    assert steps == [0, 0, 0, 1, 1, 2]
+    simulation._reset()
+    simulation._ending.clear()
+    naps, late = 0, 0  # the second nap: the second half of the first slice
+    steps.clear()
+    simulation.run()
+    assert steps == [0, 0, 0, 1, 1, 2]
+    simulation.env.close()
+
+
+def test_a_film_does_not_hold_up_real_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn is what was, but only when the episode is over."""
+    monkeypatch.setattr("lapo_tf.plots.films.choose_gl", lambda: None)
+    simulation = Simulation(Direct(), "maze2d-umaze", video=tmp_path, say=lambda line: None)  # type: ignore[arg-type]
+    data, drawn = simulation.env.unwrapped.data, []
+
+    def render() -> np.ndarray:
+        drawn.append(data.qpos.copy())
+        return np.zeros((64, 64, 3), np.uint8)
+
+    monkeypatch.setattr(simulation.env, "render", render)
+    simulation.max_steps, passed = 5, []
+    while not simulation.episode.done:
+        simulation.controller.on_array({"data": [1.0, 0.5]})
+        simulation._handle_inbox()
+        simulation._advance()
+        passed.append(data.qpos.copy())
+    assert not drawn
+    simulation._reset()
+    np.testing.assert_array_equal(drawn, passed)
+    assert (tmp_path / "episode-0.mp4").stat().st_size > 0
+    simulation.env.close()
+
+
+def test_a_viewer_without_a_screen_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match="--viewer needs a screen"):
+        Simulation(Direct(), "maze2d-umaze", viewer=True)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("task", ["kitchen-complete", "maze2d-umaze", "hopper-medium"])
+def test_the_viewer_looks_from_where_films_are_taken(task: str) -> None:
+    env = load_task(task).make_env()
+    assert camera(env.unwrapped)["distance"] > 0
+    env.close()
+
+
+def test_unknown_task() -> None:
+    with pytest.raises(UserError, match="unknown task 'kitchen': did you mean"):
+        Simulation(Direct(), "kitchen")  # type: ignore[arg-type]
+
+
+def test_the_simulation_loads_no_tensorflow() -> None:
+    code = """
+import sys
+from robot_bridge.sim import Simulation
+class T: pass
+Simulation(T(), "maze2d-umaze")
+print([name for name in sys.modules if name.split(".")[0] in ("tensorflow", "keras")])
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
