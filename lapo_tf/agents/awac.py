@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
-from lapo_tf.agents import losses as pieces
+from lapo_tf.agents import losses
 from lapo_tf.agents.base import Agent, AgentConfig, AgentSpec, Batch, Metrics
 from lapo_tf.agents.policies import GaussianPolicy, MixturePolicy, action_noise
 
@@ -79,9 +79,9 @@ class AWAC(Agent):
     def update_critics(self, batch: Batch, next_actions: tf.Tensor) -> Metrics:
         """Policy evaluation: r + gamma min Q'(s', a'), a' from the policy (section 4)."""
         pair = tf.concat([batch["next_observations"], next_actions], -1)
-        target = pieces.td_target(batch, self.config.discount, tf.minimum(self.target_q1(pair), self.target_q2(pair)))
+        target = losses.td_target(batch, self.config.discount, tf.minimum(self.target_q1(pair), self.target_q2(pair)))
         with tf.GradientTape() as tape:
-            loss, metrics = pieces.td_loss(self.q1, self.q2, batch, target)
+            loss, metrics = losses.td_loss(self.q1, self.q2, batch, target)
         self.critic_optimizer.apply(tape.gradient(loss, self.critic_variables), self.critic_variables)
         return metrics | {"critic/loss": loss}
 
@@ -118,7 +118,7 @@ class AWAC(Agent):
         advantage, value = self.advantage_and_value(batch, self.sample("value", batch["observations"], noise))
         metrics |= self.update_policy(batch, self.weight(advantage))
         self.update_targets()
-        return metrics | pieces.advantage_metrics(advantage) | {"critic/v_mean": tf.reduce_mean(value)}
+        return metrics | losses.advantage_metrics(advantage) | {"critic/v_mean": tf.reduce_mean(value)}
 
     def policy_action(self, observations: tf.Tensor) -> tf.Tensor:
         return self.policy.mode(observations)

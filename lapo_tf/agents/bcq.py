@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lapo_tf.agents import losses as pieces
+from lapo_tf.agents import losses
 from lapo_tf.agents.base import Agent, AgentConfig, AgentSpec, Batch, Metrics
 from lapo_tf.agents.distributions import stateless_normal
 
@@ -99,7 +99,7 @@ class BCQ(Agent):
 
     def update_vae(self, batch: Batch, noise: tf.Tensor) -> Metrics:
         """The evidence lower bound of the data's actions (appendix D), with the authors' means over dimensions."""
-        return pieces.update_vae(self, batch, noise)
+        return losses.update_vae(self, batch, noise)
 
     def update_critics(self, batch: Batch, latents: tf.Tensor) -> Metrics:
         """Equation 13: the best of several proposals at s', by both target critics mixed."""
@@ -107,11 +107,11 @@ class BCQ(Agent):
         repeated = tf.tile(batch["next_observations"], (count, 1))
         actions = self.propose(repeated, tf.reshape(latents, (-1, self.latent_dim)), self.target_shift)
         pairs = tf.concat([repeated, actions], -1)
-        next_q = pieces.mixed(self.target_q1(pairs), self.target_q2(pairs), self.config.doubleq_min)
+        next_q = losses.mixed(self.target_q1(pairs), self.target_q2(pairs), self.config.doubleq_min)
         best = tf.reduce_max(tf.reshape(next_q, (count, -1, 1)), axis=0)
-        target = pieces.td_target(batch, self.config.discount, best)
+        target = losses.td_target(batch, self.config.discount, best)
         with tf.GradientTape() as tape:
-            loss, metrics = pieces.td_loss(self.q1, self.q2, batch, target)
+            loss, metrics = losses.td_loss(self.q1, self.q2, batch, target)
         self.critic_optimizer.apply(tape.gradient(loss, self.critic_variables), self.critic_variables)
         return metrics | {"critic/loss": loss}
 
@@ -144,4 +144,4 @@ class BCQ(Agent):
 
     def model_action(self, observations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Decoded from z ~ N(0, I)."""
-        return pieces.decode_prior(self.decoder, observations, self.latent_dim, seed)
+        return losses.decode_prior(self.decoder, observations, self.latent_dim, seed)

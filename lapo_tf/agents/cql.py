@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 from typing_extensions import Self
 
-from lapo_tf.agents import losses as pieces
+from lapo_tf.agents import losses
 from lapo_tf.agents.base import Agent, AgentConfig, AgentSpec, Batch, Metrics
 from lapo_tf.agents.distributions import stateless_normal, stateless_uniform
 from lapo_tf.agents.policies import TanhGaussianPolicy
@@ -91,7 +91,7 @@ class CQL(Agent):
         value = tf.minimum(self.target_q1(pair), self.target_q2(pair))
         if self.config.backup_entropy:
             value -= tf.exp(self.log_alpha.value) * log_prob[:, None]
-        return pieces.td_target(batch, self.config.discount, value)
+        return losses.td_target(batch, self.config.discount, value)
 
     def proposals(self, batch: Batch, noise: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """The actions [3 samples, B, act] of the log-sum-exp and their log-densities [3 samples, B] (appendix F)."""
@@ -106,7 +106,7 @@ class CQL(Agent):
 
         The sum over actions is estimated by importance sampling, up to the number of samples, as in the authors' code.
         """
-        values = tf.reshape(q(pieces.pair_all(batch["observations"], actions)), tf.shape(log_prob))
+        values = tf.reshape(q(losses.pair_all(batch["observations"], actions)), tf.shape(log_prob))
         data = q(tf.concat([batch["observations"], batch["actions"]], -1))
         return tf.reduce_mean(tf.reduce_logsumexp(values - log_prob, axis=0)) - tf.reduce_mean(data)
 
@@ -119,7 +119,7 @@ class CQL(Agent):
         c, factor = self.config, self.factor()
         margin = c.lagrange_threshold if c.lagrange else 0.0
         with tf.GradientTape() as tape:
-            td, metrics = pieces.td_loss(self.q1, self.q2, batch, target)
+            td, metrics = losses.td_loss(self.q1, self.q2, batch, target)
             gaps = [self.gap(q, batch, actions, log_prob) for q in (self.q1, self.q2)]
             excess = tf.add_n([c.penalty * gap - margin for gap in gaps])
             loss = td + factor * excess

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from typing_extensions import Self
 
-from lapo_tf.agents import losses as pieces
+from lapo_tf.agents import losses
 from lapo_tf.agents.base import Agent, AgentConfig, AgentSpec, Batch, Metrics
 from lapo_tf.agents.distributions import stateless_uniform
 from lapo_tf.agents.policies import GaussianPolicy, action_noise
@@ -111,9 +111,9 @@ class IQL(Agent):
 
     def update_critics(self, batch: Batch) -> Metrics:
         """Equation 6: r + gamma V(s')."""
-        target = pieces.td_target(batch, self.config.discount, self.v(batch["next_observations"]))
+        target = losses.td_target(batch, self.config.discount, self.v(batch["next_observations"]))
         with tf.GradientTape() as tape:
-            loss, metrics = pieces.td_loss(self.q1, self.q2, batch, target)
+            loss, metrics = losses.td_loss(self.q1, self.q2, batch, target)
         self.critic_optimizer.apply(tape.gradient(loss, self.critic_variables), self.critic_variables)
         return metrics | {"critic/loss": loss}
 
@@ -127,7 +127,7 @@ class IQL(Agent):
         metrics |= self.update_policy(batch, advantage, masks)
         metrics |= self.update_critics(batch)
         self.update_targets()
-        return metrics | pieces.advantage_metrics(advantage)
+        return metrics | losses.advantage_metrics(advantage)
 
     def policy_action(self, observations: tf.Tensor) -> tf.Tensor:
         return self.policy.mode(observations)

@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from lapo_tf.agents import losses as pieces
+from lapo_tf.agents import losses
 from lapo_tf.agents.base import Agent, AgentConfig, AgentSpec, Batch, Metrics
 from lapo_tf.agents.distributions import TruncatedNormal, observation_normal, stateless_normal, stateless_uniform
 
@@ -175,7 +175,7 @@ class LAPO(Agent):
     def target_q(self, observations: tf.Tensor, latents: tf.Tensor) -> tf.Tensor:
         """Q'(s, decoder'(s, z)) [B, 1], the two critics mixed by `doubleq_min`."""
         pair = tf.concat([observations, self.target_decoder(tf.concat([observations, latents], -1))], -1)
-        return pieces.mixed(self.target_q1(pair), self.target_q2(pair), self.config.doubleq_min)
+        return losses.mixed(self.target_q1(pair), self.target_q2(pair), self.config.doubleq_min)
 
     def value_target(self, observations: tf.Tensor, noise: dict[str, tf.Tensor] | None) -> tf.Tensor:
         """Equation 8: Q' at the target policy's action, [B, 1]; without noise, at its mode."""
@@ -215,7 +215,7 @@ class LAPO(Agent):
         """Equation 2 for both critics and, if there is one, the regression of V on `value_target`."""
         target = batch["rewards"] + self.continues(batch) * self.config.discount * next_value
         with tf.GradientTape() as tape:
-            loss, metrics = pieces.td_loss(self.q1, self.q2, batch, target)
+            loss, metrics = losses.td_loss(self.q1, self.q2, batch, target)
             if self.config.value == "network":
                 v_loss = tf.reduce_mean((self.v(batch["observations"]) - value_target) ** 2)
                 loss += v_loss
@@ -226,7 +226,7 @@ class LAPO(Agent):
     def update_vae(self, batch: Batch, weight: tf.Tensor, noise: tf.Tensor) -> Metrics:
         """Equation 7: the importance-weighted evidence lower bound of the data's actions."""
         with tf.GradientTape() as tape:
-            reconstruction, kl = pieces.elbo(self.encoder, self.decoder, batch, noise)
+            reconstruction, kl = losses.elbo(self.encoder, self.decoder, batch, noise)
             loss = tf.reduce_mean(weight[:, 0] * (reconstruction + self.config.kl_weight * kl))
         self.vae_optimizer.apply(tape.gradient(loss, self.vae_variables), self.vae_variables)
         return {
@@ -271,7 +271,7 @@ class LAPO(Agent):
         if c.latent_policy != "prior":
             metrics |= self.update_policy(batch, noise.get("policy"))
         self.update_targets()
-        return metrics | pieces.advantage_metrics(advantage)
+        return metrics | losses.advantage_metrics(advantage)
 
     def continues(self, batch: Batch) -> tf.Tensor:
         """1 where the next state's value counts, [B, 1]."""
@@ -299,4 +299,4 @@ class LAPO(Agent):
 
     def model_action(self, observations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Decoded from z ~ N(0, I): the generative model alone."""
-        return pieces.decode_prior(self.target_decoder, observations, self.latent_dim, seed)
+        return losses.decode_prior(self.target_decoder, observations, self.latent_dim, seed)

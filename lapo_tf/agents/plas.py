@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import tensorflow as tf
 from typing_extensions import Self
 
-from lapo_tf.agents import losses as pieces
+from lapo_tf.agents import losses
 from lapo_tf.agents.base import Agent, AgentConfig, AgentSpec, Batch, Metrics
 from lapo_tf.agents.distributions import stateless_normal
 
@@ -103,16 +103,16 @@ class PLAS(Agent):
 
     def update_vae(self, batch: Batch, noise: tf.Tensor) -> Metrics:
         """The evidence lower bound of the data's actions (algorithm 1), with the authors' means over dimensions."""
-        return pieces.update_vae(self, batch, noise)
+        return losses.update_vae(self, batch, noise)
 
     def update_critics(self, batch: Batch) -> Metrics:
         """TD learning with the target policy's action; both critics mixed as in BCQ (algorithm 1)."""
         next_observations = batch["next_observations"]
         pair = tf.concat([next_observations, self.latent_action(next_observations, target=True)[1]], -1)
-        next_q = pieces.mixed(self.target_q1(pair), self.target_q2(pair), self.config.doubleq_min)
-        target = pieces.td_target(batch, self.config.discount, next_q)
+        next_q = losses.mixed(self.target_q1(pair), self.target_q2(pair), self.config.doubleq_min)
+        target = losses.td_target(batch, self.config.discount, next_q)
         with tf.GradientTape() as tape:
-            loss, metrics = pieces.td_loss(self.q1, self.q2, batch, target)
+            loss, metrics = losses.td_loss(self.q1, self.q2, batch, target)
         self.critic_optimizer.apply(tape.gradient(loss, self.critic_variables), self.critic_variables)
         return metrics | {"critic/loss": loss}
 
@@ -137,7 +137,7 @@ class PLAS(Agent):
             return metrics
 
         cloning = self.vae_optimizer.iterations.value < (self.config.vae_steps or 0)
-        return pieces.either(cloning, first, second, METRICS)
+        return losses.either(cloning, first, second, METRICS)
 
     def policy_action(self, observations: tf.Tensor) -> tf.Tensor:
         return self.latent_action(observations)[1]
@@ -150,4 +150,4 @@ class PLAS(Agent):
 
     def model_action(self, observations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Decoded from z ~ N(0, I)."""
-        return pieces.decode_prior(self.decoder, observations, self.latent_dim, seed)
+        return losses.decode_prior(self.decoder, observations, self.latent_dim, seed)
