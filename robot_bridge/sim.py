@@ -99,7 +99,6 @@ class Simulation:
             import gymnasium as gym
 
             from lapo_tf.envs.names import names_of
-            from lapo_tf.envs.slices import SlicedKitchen
             from lapo_tf.tasks import load_task
 
             self.task = load_task(task)
@@ -112,13 +111,13 @@ class Simulation:
         self.env: Any = self.task.make_env(render_mode)
         self.sliced: Any = None
         if self.task.env_id.startswith("lapo/Kitchen") and not lock_step:
-            self.env = self.sliced = SlicedKitchen(**spec.kwargs, render_mode=render_mode)
+            self.env = self.sliced = self.env.unwrapped
         self.max_steps = spec.max_episode_steps or 1000
         self.names = names_of(self.task.env_id, self.env)
         self.transport, self.lock_step, self.speed, self.video, self._say = transport, lock_step, speed, video, say
         self.joints = [action.joint for action in self.names.actions]
         self._dt = 1.0 / self.names.control_rate
-        self._slice_dt = self.sliced.slice_dt if self.sliced else self._dt
+        self._slice_dt = self.sliced.substep_dt if self.sliced else self._dt
         self._groups = self._group()
         self.counters = Counters()
         self.time = 1.0  # of the simulation; it never runs back
@@ -282,7 +281,7 @@ class Simulation:
             return  # an episode begins with its first command, and stands after its last step
         episode = self.episode
         if self.sliced is not None:
-            self._observation, reward, done, ended = self.sliced.slice(action)
+            self._observation, reward, done, ended = self.sliced.substep(action)
         else:
             zeros = np.zeros(len(self.joints), np.float32)
             self._observation, reward, terminated, truncated, info = self.env.step(zeros if action is None else action)

@@ -51,6 +51,7 @@ ELEMENT_GOALS: dict[str, list[float]] = {
 
 DONE_WITHIN = 0.3  # Euclidean distance to the goal at which an element counts as done
 FRAME_SKIP = 40  # simulation steps of 0.002 s in one control step
+SUBSTEPS = 4  # of 0.02 s in a control step, for `KitchenEnv.substep`
 MAX_SPEED = 2.0  # rad/s (fingers: m/s) commanded by an action of 1
 
 ROBOT_START = np.array(
@@ -173,11 +174,18 @@ class KitchenEnv(gym.Env[np.ndarray, np.ndarray]):
         self.observation_space = spaces.Box(-np.inf, np.inf, (60,), np.float64)
         self._reading = np.zeros(30)  # last noisy qpos
         self._left: list[str] = list(self.tasks)
+        self._substep = 0  # of the present control step
+        self._anchor = np.zeros(9)  # joint reading at its beginning
 
     @property
     def dt(self) -> float:
         """Seconds in one control step."""
         return self._robot.dt
+
+    @property
+    def substep_dt(self) -> float:
+        """Seconds in one call of `substep`."""
+        return self.dt / SUBSTEPS
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
@@ -187,20 +195,53 @@ class KitchenEnv(gym.Env[np.ndarray, np.ndarray]):
             self.data.qpos[9:] = OBJECT_START
             mujoco.mj_normalizeQuat(self.model, self.data.qpos)  # MuJoCo 2, D4RL's, did so in mj_forward
         mujoco.mj_forward(self.model, self.data)
-        self._left = list(self.tasks)
+        self._left, self._substep = list(self.tasks), 0
         return self._observe(), self._info()
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        velocity = MAX_SPEED * np.clip(action, -1.0, 1.0)
-        self.data.ctrl[:] = np.clip(self._reading[:9] + velocity * self.dt, self._position_low, self._position_high)
+        self._command(action, self._reading[:9])
         mujoco.mj_step(self.model, self.data, nstep=FRAME_SKIP)
+        observation, reward = self._observe(), self._judge()
+        if self.render_mode == "human":
+            self.render()
+        return observation, reward, not self._left, False, self._info()
+
+    def substep(self, action: np.ndarray | None) -> tuple[np.ndarray, float, bool, bool]:
+        """A quarter of a control step, for simulations in real time in which commands come at any moment.
+
+        The set-point stays anchored in the reading at the control step's beginning, while the velocity may change; with
+        one action for all of its substeps the control step is that of `step`.
+
+        Args:
+            action: [9] as for `step`. Without one the servos keep their set-points: an action of zeros would set them
+                to the reading again and again, and the arm would sink slowly under its weight.
+
+        Returns:
+            Observation [60], reward, whether all is done, whether this ended a control step. Elements are judged at
+            the end of a control step.
+        """
+        if self._substep == 0:
+            self._anchor = self._reading[:9].copy()
+        if action is not None:
+            self._command(action, self._anchor)
+        mujoco.mj_step(self.model, self.data, nstep=FRAME_SKIP // SUBSTEPS)
+        self._substep = (self._substep + 1) % SUBSTEPS
         observation = self._observe()
+        if self._substep:
+            return observation, 0.0, False, False
+        return observation, self._judge(), not self._left, True
+
+    def _command(self, action: np.ndarray, position: np.ndarray) -> None:
+        """Set the servos' set-points for an action at joint positions [9]."""
+        velocity = MAX_SPEED * np.clip(action, -1.0, 1.0)
+        self.data.ctrl[:] = np.clip(position + velocity * self.dt, self._position_low, self._position_high)
+
+    def _judge(self) -> float:
+        """The number of elements that have come to their goal now; they are left no more."""
         judged = self._reading if self.reward_from == "noisy" else self.data.qpos
         done = [task for task, at_goal in zip(self._left, completed(judged, self._left), strict=True) if at_goal]
         self._left = [task for task in self._left if task not in done]
-        if self.render_mode == "human":
-            self.render()
-        return observation, float(len(done)), not self._left, False, self._info()
+        return float(len(done))
 
     def render(self) -> Any:
         return self._robot.render()

@@ -8,7 +8,7 @@ from gymnasium.utils.env_checker import check_env
 from places import SHARED
 
 import lapo_tf.envs  # noqa: F401  (registers the environments)
-from lapo_tf.envs.kitchen import KitchenEnv, dataset_reward, task_goal
+from lapo_tf.envs.kitchen import SUBSTEPS, KitchenEnv, dataset_reward, task_goal
 from lapo_tf.envs.maze2d import Maze2dEnv, free_cells, parse_map
 from lapo_tf.envs.toy import toy_reward
 from lapo_tf.errors import UserError
@@ -53,6 +53,22 @@ def test_registered_with_its_time_limit(env_id: str, steps: int) -> None:
 @pytest.mark.parametrize("env_id", ["lapo/KitchenMixed-v0", "lapo/Maze2dLarge-v0", "lapo/ToyNavigation-v0"])
 def test_gymnasium_checks(env_id: str) -> None:
     check_env(gym.make(env_id).unwrapped, skip_render_check=True)
+
+
+def test_substeps_make_up_the_kitchen_s_control_step() -> None:
+    whole, parts = KitchenEnv(noise="none"), KitchenEnv(noise="none")
+    whole.reset(seed=0)
+    parts.reset(seed=0)
+    for action in np.random.default_rng(0).uniform(-1, 1, (5, 9)):
+        expected = whole.step(action)
+        for k in range(SUBSTEPS):
+            observation, reward, _, ended = parts.substep(action)
+            assert ended == (k == SUBSTEPS - 1)
+        np.testing.assert_allclose(observation, expected[0], atol=1e-9)
+        assert reward == expected[1]
+    assert parts.substep_dt * SUBSTEPS == whole.dt
+    whole.close()
+    parts.close()
 
 
 @pytest.mark.parametrize("env_id", ["lapo/KitchenComplete-v0", "lapo/Maze2dUmaze-v0"])

@@ -106,24 +106,6 @@ def test_lock_step_is_the_environment_to_the_last_bit(server: RosbridgeServer, t
     assert len(simulation.results) == 2
 
 
-def test_slices_make_up_the_control_step() -> None:
-    from lapo_tf.envs.slices import SLICES, SlicedKitchen
-
-    whole, sliced = load_task("kitchen-complete").make_env().unwrapped, SlicedKitchen(noise="none")
-    whole.noise_amplitude = np.zeros(30)
-    whole.reset(seed=0)
-    sliced.reset(seed=0)
-    for action in np.random.default_rng(0).uniform(-1, 1, (5, 9)):
-        expected = whole.step(action)
-        for k in range(SLICES):
-            observation, reward, _, ended = sliced.slice(action)
-            assert ended == (k == SLICES - 1)
-        np.testing.assert_allclose(observation, expected[0], atol=1e-9)
-        assert reward == expected[1]
-    whole.close()
-    sliced.close()
-
-
 @pytest.fixture
 def kitchen() -> Iterator[Simulation]:
     simulation = Simulation(Direct(), "kitchen-complete", say=lambda line: None)  # type: ignore[arg-type]
