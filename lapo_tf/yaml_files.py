@@ -1,7 +1,7 @@
 """YAML files as typed values: one reader, one check, every mistake named with its path in the file.
 
 values = read_yaml(path)
-layout = validated(Layout, values, path.name)
+layout = validated(Layout, values, f"{path.name}: ")
 
 Types are pydantic models, or dataclasses with `__pydantic_config__ = STRICT`.
 """
@@ -61,13 +61,13 @@ def parse_yaml(text: str) -> Any:
     return yaml.load(text, _Loader)
 
 
-def validated(kind: type[T], values: Any, where: str = "") -> T:
+def validated(kind: type[T], values: Any, prefix: str = "") -> T:
     """`values`, of plain types, as `kind` says. Lists become tuples, and whole numbers floats where floats are wanted.
 
     Args:
         kind: a pydantic model, or a dataclass with `__pydantic_config__`.
         values: as a YAML file or a caller gives them; NumPy numbers, arrays and paths will do.
-        where: what the values are from, such as a file's name; for messages.
+        prefix: what stands before paths in messages, such as `arm.yaml: ` or `arm.yaml: reward.`.
 
     Raises:
         UserError: all mistakes with their paths; unknown entries with the nearest name.
@@ -78,7 +78,13 @@ def validated(kind: type[T], values: Any, where: str = "") -> T:
         # JSON's rules have arrays for tuples and text for paths, and are strict in all else.
         return adapter.validate_json(json.dumps(plain))
     except ValidationError as error:
-        raise UserError(_told(error.errors(include_url=False), plain, where, adapter)) from None
+        raise UserError(_told(error.errors(include_url=False), plain, prefix, adapter)) from None
+
+
+def expect(ok: bool, entry: str, value: object, expected: str) -> None:
+    """For pydantic's validators: a mistake in one entry of a model, unless `ok`."""
+    if not ok:
+        raise ValueError(f"{'.' if entry else ''}{entry} is {value}: expected {expected}")
 
 
 def _plain(value: Any) -> Any:
@@ -111,23 +117,36 @@ _EXPECTED = {
     "tuple_type": "a list",
 }
 
+_TYPES = {
+    "": "a value",
+    "array": "a list",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "null": "null",
+    "number": "a number",
+    "object": "a mapping",
+    "string": "text",
+}
 
-def _told(mistakes: list[ErrorDetails], values: Any, where: str, adapter: TypeAdapter) -> str:
+
+def _told(mistakes: list[ErrorDetails], values: Any, prefix: str, adapter: TypeAdapter) -> str:
     """The mistakes in one line."""
     told: dict[str, str] = {}
     for mistake in mistakes:
         *parents, name, found = _located(mistake, values)
-        outer, path = _spelled(where, parents), _spelled(where, [*parents, name])
+        outer, path = _spelled(prefix, parents), _spelled(prefix, [*parents, name])
         kind, text = mistake["type"], mistake["msg"]
         if kind in ("extra_forbidden", "unexpected_keyword_argument"):
             place = f"entry in {outer}:" if outer else "entry"
-            told[path] = str(unknown(place, str(name), _entries(adapter, parents)))
+            known = [name for node in _schema(adapter, parents) for name in node.get("properties", {})]
+            told[path] = str(unknown(place, str(name), known))
         elif kind == "missing":
-            told[path] = f"{path} is missing: it is required"
+            may_be = [_TYPES[node.get("type", "")] for node in _schema(adapter, [*parents, name])]
+            told[path] = f"{path} is missing: expected {' or '.join(dict.fromkeys(may_be))}"
         elif kind == "value_error":
-            told[path] = f"{path} {mistake['ctx']['error']}"
+            told[path] = f"{path}{mistake['ctx']['error']}"
         else:
-            expected = _EXPECTED.get(kind) or re.sub(r"^\w+ should (be )?", "", text)
+            expected = _EXPECTED.get(kind) or _shorter(text)
             if path not in told:
                 told[path] = f"{path} is {_short(found)}: expected {expected}"
             elif not told[path].endswith(expected):  # another type that it may have
@@ -137,9 +156,16 @@ def _told(mistakes: list[ErrorDetails], values: Any, where: str, adapter: TypeAd
     return "; also ".join(lines[:SHOWN]) + more
 
 
-def _spelled(where: str, path: list[Any]) -> str:
+def _spelled(prefix: str, path: list[Any]) -> str:
     inside = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path if part != "")
-    return f"{where}: {inside.removeprefix('.')}" if where and inside else inside.removeprefix(".") or where
+    return prefix + inside.removeprefix(".") if inside else prefix.rstrip(": .")
+
+
+def _shorter(text: str) -> str:
+    """Pydantic's text, such as `Input should be greater than 0`, as it follows on "expected"."""
+    text = re.sub(r"^\w+ should (be )?", "", text)
+    text = re.sub(r"^have (at \w+ \d+) item(s?) .*", lambda m: f"{m[1]} {'entries' if m[2] else 'entry'}", text)
+    return text.replace("greater than or equal to", "at least").replace("greater than", "a number above")
 
 
 def _short(value: Any) -> str:
@@ -159,25 +185,25 @@ def _located(mistake: ErrorDetails, values: Any) -> list[Any]:
     return [*(path or [""]), values]
 
 
-def _entries(adapter: TypeAdapter, path: list[Any]) -> list[str]:
-    """Names of the entries that may be at a path, after the type's schema."""
+def _schema(adapter: TypeAdapter, path: list[Any]) -> list[dict[str, Any]]:
+    """The JSON schemas of what may be at a path."""
     schema = adapter.json_schema()
     definitions = schema.get("$defs", {})
 
-    def options(node: Any) -> list[dict[str, Any]]:
+    def options(node: dict[str, Any]) -> list[dict[str, Any]]:
         node = definitions[node["$ref"].rsplit("/", 1)[1]] if "$ref" in node else node
         return [one for part in node["anyOf"] for one in options(part)] if "anyOf" in node else [node]
 
     nodes = options(schema)
     for part in path:
         below = [
-            node["items"]
-            if isinstance(part, int) and "items" in node
-            else node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
+            node.get("items")
+            if isinstance(part, int)
+            else node.get("properties", {}).get(part) or node.get("additionalProperties")
             for node in nodes
         ]
         nodes = [one for node in below if node for one in options(node)]
-    return sorted({name for node in nodes for name in node.get("properties", {})})
+    return nodes
 
 
 class _Loader(yaml.SafeLoader):

@@ -19,7 +19,7 @@ from lapo_tf.errors import UserError, unknown
 
 
 def _kitchen(elements: tuple[str, ...]) -> Relabel:
-    return reward_rule({"rule": "kitchen", "elements": elements}, "kitchen")
+    return reward_rule({"rule": "kitchen", "elements": elements}, "kitchen: ")
 
 
 def _walker2d(goal: str) -> Relabel:
@@ -36,7 +36,7 @@ def _antmaze(maze: str) -> Relabel:
         from lapo_tf.envs.antmaze import GOAL_RADIUS, goal_of  # loads MuJoCo
 
         rule = {"rule": "distance", "field": "observation[0:2]", "goal": goal_of(maze).tolist(), "ends": True}
-        return reward_rule(rule | {"threshold": GOAL_RADIUS}, f"antmaze-{maze}")(episode)
+        return reward_rule(rule | {"threshold": GOAL_RADIUS}, f"antmaze-{maze}: ")(episode)
 
     return relabel
 
@@ -45,7 +45,7 @@ RELABEL: dict[str, Relabel] = {
     "kitchen-complete": _kitchen(COMPLETE_TASKS),
     "kitchen-partial": _kitchen(COMPLETE_TASKS),
     "kitchen-mixed": _kitchen(MIXED_TASKS),
-    **{f"maze2d-{maze}": reward_rule({"rule": "maze", "maze": maze}, "maze") for maze in MAZE_MAX_STEPS},
+    **{f"maze2d-{maze}": reward_rule({"rule": "maze", "maze": maze}, "maze: ") for maze in MAZE_MAX_STEPS},
     **{f"antmaze-{maze}-diverse": _antmaze(maze) for maze in ANTMAZE_MAX_STEPS},
     **{f"walker2d-mix-{goal}": _walker2d(goal) for goal in ("forward", "backward", "jump")},
 }

@@ -35,23 +35,29 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from lapo_tf.data.dataset import Episode
-from lapo_tf.data.schema import build, read_mapping
 from lapo_tf.errors import UserError, unknown
+from lapo_tf.yaml_files import STRICT, read_yaml, validated
 
 Relabel: TypeAlias = Callable[[Episode], Episode]
 Fields: TypeAlias = Mapping[str, tuple[int, int]]
 """Names of parts of the observation: first channel, and the one after the last."""
 
 
-@dataclass(frozen=True)
-class Distance:
+class Rule(BaseModel):
+    """A rule with its entries. Applying it raises a `UserError` where an episode does not fit."""
+
+    model_config = ConfigDict(**STRICT, frozen=True, allow_inf_nan=False)
+
+
+class Distance(Rule):
     """See the module's text."""
 
     field: str
@@ -60,30 +66,31 @@ class Distance:
     reward: Literal["sparse", "dense"] = "sparse"
     ends: bool = False
 
-    def __call__(self, episode: Episode, fields: Fields, path: str) -> Episode:
-        position = after(episode, self.field, fields, f"{path}.field")
-        goal = after(episode, self.goal, fields, f"{path}.goal") if isinstance(self.goal, str) else self.goal
+    def __call__(self, episode: Episode, fields: Fields, prefix: str) -> Episode:
+        position = after(episode, self.field, fields, f"{prefix}field")
+        goal = after(episode, self.goal, fields, f"{prefix}goal") if isinstance(self.goal, str) else self.goal
         if np.shape(goal)[-1] != position.shape[1]:
             raise UserError(
-                f"{path}.goal has {np.shape(goal)[-1]} values: expected {position.shape[1]}, as '{self.field}' has"
+                f"{prefix}goal has {np.shape(goal)[-1]} values: expected {position.shape[1]}, as '{self.field}' has"
             )
         distance = np.linalg.norm(position - np.asarray(goal), axis=1)
         near = distance <= self.threshold
         return _with(episode, near if self.reward == "sparse" else -distance, near if self.ends else None)
 
 
-@dataclass(frozen=True)
-class Success:
+class Success(Rule):
     """See the module's text."""
 
     field: str
     when: Literal["once", "while", "end"] = "once"
     ends: bool = False
 
-    def __call__(self, episode: Episode, fields: Fields, path: str) -> Episode:
-        values = after(episode, self.field, fields, f"{path}.field")
+    def __call__(self, episode: Episode, fields: Fields, prefix: str) -> Episode:
+        values = after(episode, self.field, fields, f"{prefix}field")
         if values.shape[1] != 1 or not np.isin(values, (0, 1)).all():
-            raise UserError(f"{path}.field: '{self.field}' holds other values than 0 and 1: expected one flag per step")
+            raise UserError(
+                f"{prefix}field: '{self.field}' holds other values than 0 and 1: expected one flag per step"
+            )
         reached = values[:, 0] == 1
         rewards = reached.copy()
         if self.when == "once":
@@ -93,86 +100,97 @@ class Success:
         return _with(episode, rewards, reached if self.ends else None)
 
 
-@dataclass(frozen=True)
-class Recorded:
+class Recorded(Rule):
     """See the module's text."""
 
     field: str
 
-    def __call__(self, episode: Episode, fields: Fields, path: str) -> Episode:
-        values = after(episode, self.field, fields, f"{path}.field")
+    def __call__(self, episode: Episode, fields: Fields, prefix: str) -> Episode:
+        values = after(episode, self.field, fields, f"{prefix}field")
         if values.shape[1] != 1:
-            raise UserError(f"{path}.field: '{self.field}' has {values.shape[1]} values: expected one number per step")
+            raise UserError(f"{prefix}field: '{self.field}' has {values.shape[1]} values: expected one number per step")
         return _with(episode, values[:, 0])
 
 
-@dataclass(frozen=True)
-class Kitchen:
+class Kitchen(Rule):
     """See the module's text."""
 
     elements: tuple[str, ...]
 
-    def __call__(self, episode: Episode, fields: Fields, path: str) -> Episode:
+    def __call__(self, episode: Episode, fields: Fields, prefix: str) -> Episode:
         from lapo_tf.envs.kitchen import ELEMENT_GOALS, dataset_reward, task_goal
 
         for element in self.elements:
             if element not in ELEMENT_GOALS:
-                raise unknown(f"kitchen element in {path}.elements:", element, ELEMENT_GOALS)
+                raise unknown(f"kitchen element in {prefix}elements:", element, ELEMENT_GOALS)
         observations = np.array(episode.observations, np.float64)
-        _expect(observations, 60, "the kitchen's 60 (30 joints, 30 of the goal)", path)
+        _expect(observations, 60, "the kitchen's 60 (30 joints, 30 of the goal)", prefix)
         observations[:, 30:] = task_goal(self.elements)
         rewards = dataset_reward(observations[: _steps(episode)], self.elements)
         return replace(_with(episode, rewards), observations=observations)
 
 
-@dataclass(frozen=True)
-class Maze:
+class Maze(Rule):
     """See the module's text."""
 
     maze: Literal["umaze", "medium", "large"]
     goal: tuple[float, ...] | None = None
 
-    def __call__(self, episode: Episode, fields: Fields, path: str) -> Episode:
+    def __call__(self, episode: Episode, fields: Fields, prefix: str) -> Episode:
         from lapo_tf.envs.maze2d import goal_of, goal_reward
 
         observations = np.asarray(episode.observations, np.float64)
-        _expect(observations, 4, "a maze's 4 (x, y and their velocities)", path)
+        _expect(observations, 4, "a maze's 4 (x, y and their velocities)", prefix)
         goal = goal_of(self.maze) if self.goal is None else np.asarray(self.goal)
         if goal.shape != (2,):
-            raise UserError(f"{path}.goal has {goal.size} values: expected x and y")
+            raise UserError(f"{prefix}goal has {goal.size} values: expected x and y")
         return _with(episode, goal_reward(observations[: _steps(episode)], goal))
 
 
-RULES = {"distance": Distance, "success": Success, "recorded": Recorded, "kitchen": Kitchen, "maze": Maze}
+class PythonFunction(Rule):
+    """See the module's text."""
+
+    function: str
 
 
-def reward_rule(values: Any, path: str, fields: Fields | None = None) -> Relabel:
+RULES: dict[str, Any] = {
+    "distance": Distance,
+    "success": Success,
+    "recorded": Recorded,
+    "kitchen": Kitchen,
+    "maze": Maze,
+}
+
+
+def reward_rule(values: Any, prefix: str = "", fields: Fields | None = None) -> Relabel:
     """A rule declared in YAML, ready to be applied to episodes.
 
     Args:
         values: the mapping.
-        path: of the mapping in its file, for messages.
+        prefix: of the entries' paths in messages, such as `layout.yaml: reward.`.
         fields: names of parts of the observation.
 
     Raises:
         UserError: no rule of that name, or wrong entries. Applying it raises one where an episode does not fit.
     """
     if not isinstance(values, Mapping) or ("rule" in values) == ("function" in values):
-        raise UserError(f"{path} is {values!r}: expected 'rule: NAME' ({', '.join(RULES)}) or 'function: MODULE:NAME'")
+        raise UserError(
+            f"{prefix.rstrip(': .') or 'the rule'} is {values!r}: "
+            f"expected 'rule: NAME' ({', '.join(RULES)}) or 'function: MODULE:NAME'"
+        )
     if "function" in values:
-        if others := [str(key) for key in values if key != "function"]:
-            raise unknown(f"entry in {path}:", others[0], ["function"])
-        return reward_function(build(str, values["function"], f"{path}.function"), f"{path}.function")
+        named = validated(PythonFunction, values, prefix)
+        return reward_function(named.function, f"{prefix}function")
     if values["rule"] not in RULES:
-        raise unknown(f"rule in {path}.rule:", str(values["rule"]), RULES)
-    rule = build(RULES[values["rule"]], {k: v for k, v in values.items() if k != "rule"}, path)
-    return lambda episode: rule(episode, fields or {}, path)
+        raise unknown(f"rule in {prefix}rule:", str(values["rule"]), RULES)
+    rule = validated(RULES[values["rule"]], {k: v for k, v in values.items() if k != "rule"}, prefix)
+    return lambda episode: rule(episode, fields or {}, prefix)
 
 
 def read_rule(path: Path, fields: Fields | None = None) -> tuple[Relabel, dict[str, Any]]:
     """A rule in a YAML file of its own, and what the file says."""
-    values = read_mapping(path)
-    return reward_rule(values, path.name, fields), values
+    values = read_yaml(path, "rule: success")
+    return reward_rule(values, f"{path.name}: ", fields), values
 
 
 def reward_function(name: str, path: str) -> Relabel:
@@ -241,6 +259,6 @@ def _steps(episode: Episode) -> int:
     return len(np.asarray(episode.rewards))
 
 
-def _expect(observations: np.ndarray, size: int, what: str, path: str) -> None:
+def _expect(observations: np.ndarray, size: int, what: str, prefix: str) -> None:
     if observations.shape[1] != size:
-        raise UserError(f"{path}: observations have {observations.shape[1]} values: expected {what}")
+        raise UserError(f"{prefix}observations have {observations.shape[1]} values: expected {what}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -144,8 +144,7 @@ def _steps(bag: Bag, layout: BagLayout, samples: dict[str, Any], ticks: Times, r
             if f.resample == "mean":
                 values[name][:, channels], fresh = mean_over(part, times, f.max_age)
             else:
-                how = f.resample or "hold"
-                values[name][:, channels], fresh = resample(part, at, how, f.max_age, f.default)
+                values[name][:, channels], fresh = resample(part, at, f.resample, f.max_age, f.default)
             fresh = fresh if acted else fresh[:-1] & fresh[1:]
             if stale := int((~fresh).sum()):
                 report["stale"][name] = report["stale"].get(name, 0) + stale
@@ -171,7 +170,7 @@ def _beginning(bag: Bag, layout: BagLayout, samples: dict[str, Any], ticks: Time
     for name, f in layout.fields().items():
         if not name.startswith("action."):
             for _, part in samples[name]:
-                fresh &= resample(part, ticks, f.resample or "hold", f.max_age, f.default)[1]
+                fresh &= resample(part, ticks, f.resample, f.max_age, f.default)[1]
     return int(ticks[np.argmax(fresh)]) if fresh.any() else None
 
 
@@ -255,7 +254,7 @@ def _used(layout: BagLayout) -> list[str]:
 def _channels(layout: BagLayout, sizes: dict[str, int]) -> dict[str, Any]:
     """Names of all channels, and where each observation field is."""
 
-    def names(section: str, fields: dict[str, BagField]) -> list[str]:
+    def names(section: str, fields: Mapping[str, BagField]) -> list[str]:
         out: list[str] = []
         for name, f in fields.items():
             size = sizes[f"{section}.{name}"]

@@ -51,40 +51,88 @@ Steps begin at a stamp of the first observation field. An episode's infos hold t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from lapo_tf.data.rewards import Fields, Relabel, reward_rule
-from lapo_tf.data.schema import build, read_mapping
-from lapo_tf.errors import UserError
+from lapo_tf.yaml_files import STRICT, expect, read_yaml, validated
 
 DOCUMENTATION = __doc__ or ""
-Resample = Literal["linear", "hold", "slerp", "mean"]
 Clock = Literal["header", "receive"]
-INHERIT = -1.0  # a field's max_age that was not given
+Between = Literal["linear", "hold", "slerp"]
+Resample = Between | Literal["mean"]
+Positive = Annotated[float, Field(gt=0)]
 
 
-@dataclass(frozen=True)
-class BagField:
-    """Where a field comes from; see the module's text."""
+def _one_or_more(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
 
-    topic: tuple[str, ...]
-    field: tuple[str, ...] = ("data",)
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
+Numbers = Annotated[tuple[float, ...], BeforeValidator(_one_or_more)]
+
+
+class Entry(BaseModel):
+    """A mapping in a layout."""
+
+    model_config = ConfigDict(**STRICT, frozen=True, allow_inf_nan=False)
+
+
+class BagField(Entry):
+    """Where a field comes from; see the module's text. A signal is no more than this."""
+
+    topic: Texts
+    field: Texts = ("data",)
     joints: tuple[str, ...] | None = None
     names: str | None = None
-    resample: Resample | None = None
-    max_age: float | None = INHERIT
-    default: tuple[float, ...] | None = None
+    resample: Resample = "hold"
+    max_age: Positive | None = None
+    default: Numbers | None = None
     shift: float = 0.0
     scale: float = 1.0
-    time: Clock | None = None
-    low: tuple[float, ...] | None = None
-    high: tuple[float, ...] | None = None
+    time: Clock = "header"
+
+    @model_validator(mode="after")
+    def _agrees(self) -> BagField:
+        expect(
+            self.default is None or self.resample == "hold", "default", self.default, "none, unless resample is hold"
+        )
+        expect(bool(self.joints) or len(self.topic) == 1, "topic", self.topic, "one topic, unless `joints` is given")
+        if self.joints is not None:
+            twice = sorted({joint for joint in self.joints if self.joints.count(joint) > 1})
+            expect(not twice, "joints", f"listing {', '.join(twice)} twice", "every joint once")
+            expect(len(self.field) == 1, "field", self.field, "one path, to the array that goes with the joint names")
+        return self
 
 
-@dataclass(frozen=True)
-class Condition:
+class Signal(BagField):
+    """What is recorded beside the observations."""
+
+    resample: Between = "hold"
+
+
+class Observed(BagField):
+    """A part of the observation."""
+
+    resample: Between = "linear"
+
+
+class Commanded(BagField):
+    """A part of the action."""
+
+    low: Numbers | None = None
+    high: Numbers | None = None
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Commanded:
+        expect((self.low is None) == (self.high is None), "low/high", "half given", "both or none")
+        return self
+
+
+class Condition(Entry):
     """Messages of a topic, or calls of a service."""
 
     topic: str | None = None
@@ -92,43 +140,69 @@ class Condition:
     field: str = "data"
     equals: Any = None
 
+    @model_validator(mode="after")
+    def _one_source(self) -> Condition:
+        given = self.model_dump(exclude_defaults=True)
+        expect((self.topic is None) != (self.service is None), "", given, "either a topic or a service")
+        return self
 
-@dataclass(frozen=True)
-class Cuts:
+
+class Cuts(Entry):
     """Where episodes begin and end; see the module's text."""
 
-    while_: Condition | None = None
+    while_: Annotated[Condition | None, Field(alias="while")] = None
     change: Condition | None = None
     start: Condition | None = None
     stop: Condition | None = None
-    gap: float | None = None
-    min_steps: int = 2
+    gap: Positive | None = None
+    min_steps: Annotated[int, Field(ge=1)] = 2
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Cuts:
+        given = [name for name, condition in self.conditions().items() if condition is not None]
+        expect(len(given) < 2 or set(given) == {"start", "stop"}, "", " and ".join(given), "one of them")
+        for name, condition in (("while", self.while_), ("change", self.change)):
+            expect(condition is None or condition.topic is not None, name, condition, "a topic")
+        if self.while_ is not None:
+            expect(self.while_.equals is not None, "while.equals", "missing", "a value, such as true")
+        return self
+
+    def conditions(self) -> dict[str, Condition | None]:
+        return {"while": self.while_, "change": self.change, "start": self.start, "stop": self.stop}
 
 
-@dataclass(frozen=True)
-class BagLayout:
+class BagLayout(Entry):
     """A layout, checked; all fields are complete (nothing inherited is left open)."""
 
-    rate: float
-    observation: dict[str, BagField]
-    action: dict[str, BagField]
-    signals: dict[str, BagField] = field(default_factory=dict)
+    rate: Positive
+    observation: Annotated[dict[str, Observed], Field(min_length=1)]
+    action: Annotated[dict[str, Commanded], Field(min_length=1)]
+    signals: dict[str, Signal] = {}
     time: Clock = "header"
-    max_age: float = 0.5
+    max_age: Positive = 0.5
     backwards: Literal["error", "cut"] = "error"
     distro: str = "humble"
     definitions: tuple[str, ...] = ()
-    episodes: Cuts = field(default_factory=Cuts)
+    episodes: Cuts = Cuts()
     reward: Any = None
+
+    @model_validator(mode="after")
+    def _agrees(self) -> BagLayout:
+        for name in self.signals:
+            expect(name not in self.observation, f"signals.{name}", "also an observation field", "another name")
+        expect("time" not in self.signals, "signals.time", "the name of the stamps", "another name")
+        return self
 
     def fields(self) -> dict[str, BagField]:
         """All fields by their path, such as `observation.arm_position`."""
-        sections = {"observation": self.observation, "action": self.action, "signals": self.signals}
-        return {f"{section}.{name}": f for section, fields in sections.items() for name, f in fields.items()}
+        return {f"{section}.{name}": f for section, fields in self.sections().items() for name, f in fields.items()}
 
-    def rule(self, path: str, names: Fields) -> Relabel | None:
+    def sections(self) -> dict[str, Mapping[str, BagField]]:
+        return {"observation": self.observation, "action": self.action, "signals": self.signals}
+
+    def rule(self, file: str, names: Fields) -> Relabel | None:
         """The reward rule, given the channels of the observation fields."""
-        return None if self.reward is None else reward_rule(self.reward, f"{path}: reward", names)
+        return None if self.reward is None else reward_rule(self.reward, f"{file}: reward.", names)
 
 
 def read_layout(path: Path) -> tuple[BagLayout, dict[str, Any]]:
@@ -137,71 +211,22 @@ def read_layout(path: Path) -> tuple[BagLayout, dict[str, Any]]:
     Raises:
         UserError: whatever is wrong, with its path in the file.
     """
-    values = read_mapping(path)
+    values = read_yaml(path)
     layout = check_layout(values, path.name)
     folders = tuple(str(path.parent / Path(folder).expanduser()) for folder in layout.definitions)
-    return replace(layout, definitions=folders), values
+    return layout.model_copy(update={"definitions": folders}), values
 
 
 def check_layout(values: dict[str, Any], name: str) -> BagLayout:
     """A layout from plain values; `name` is the file's, for messages."""
-    layout: BagLayout = build(BagLayout, values, f"{name}: layout")
-    _require(layout.rate > 0, f"{name}: rate", layout.rate, "a number above 0, in Hz")
-    _require(layout.max_age > 0, f"{name}: max_age", layout.max_age, "seconds above 0")
-    for section in ("observation", "action"):
-        _require(bool(getattr(layout, section)), f"{name}: {section}", "empty", "at least one field")
-    both = set(layout.observation) & set(layout.signals)
-    _require(not both, f"{name}: signals.{next(iter(both), '')}", "also an observation field", "another name")
-    _require("time" not in layout.signals, f"{name}: signals.time", "the name of the stamps", "another name")
-    layout = replace(
-        layout,
-        observation={n: _field(f, name, f"observation.{n}", layout) for n, f in layout.observation.items()},
-        action={n: _field(f, name, f"action.{n}", layout) for n, f in layout.action.items()},
-        signals={n: _field(f, name, f"signals.{n}", layout) for n, f in layout.signals.items()},
-    )
-    _check_cuts(layout.episodes, f"{name}: episodes")
+    layout = validated(BagLayout, values, f"{name}: ")
     layout.rule(name, {})  # is it a rule?
-    return layout
 
+    def complete(fields: Mapping[str, BagField]) -> dict[str, BagField]:
+        inherited = {"max_age": layout.max_age, "time": layout.time}
+        return {
+            name: f.model_copy(update={k: v for k, v in inherited.items() if k not in f.model_fields_set})
+            for name, f in fields.items()
+        }
 
-def _field(f: BagField, file: str, field: str, layout: BagLayout) -> BagField:
-    """A field with everything it inherits, checked."""
-    path, acted = f"{file}: {field}", field.startswith("action.")
-    resample: Resample = f.resample or ("linear" if field.startswith("observation.") else "hold")
-    max_age = layout.max_age if f.max_age == INHERIT else f.max_age
-    _require(bool(f.topic), f"{path}.topic", "empty", "the name of a topic")
-    _require(bool(f.field), f"{path}.field", "empty", "a path in the message")
-    _require(max_age is None or max_age > 0, f"{path}.max_age", max_age, "seconds above 0, or null")
-    _require(acted or resample != "mean", f"{path}.resample", resample, "linear, hold or slerp (mean is for actions)")
-    _require(f.default is None or resample == "hold", f"{path}.default", f.default, "none, unless resample is hold")
-    _require(acted or f.low is f.high is None, f"{path}.low/high", "given", "none: bounds are for actions")
-    _require((f.low is None) == (f.high is None), f"{path}.low/high", "half given", "both or none")
-    _require(bool(f.joints) or len(f.topic) == 1, f"{path}.topic", f.topic, "one topic, unless `joints` is given")
-    if f.joints is not None:
-        twice = {joint for joint in f.joints if f.joints.count(joint) > 1}
-        _require(not twice, f"{path}.joints", f"listing {', '.join(sorted(twice))} twice", "every joint once")
-        _require(len(f.field) == 1, f"{path}.field", f.field, "one path, to the array that goes with the joint names")
-    return replace(f, resample=resample, max_age=max_age, time=f.time or layout.time)
-
-
-def _check_cuts(cuts: Cuts, path: str) -> None:
-    kinds = {"while": cuts.while_, "change": cuts.change, "start": cuts.start, "stop": cuts.stop}
-    given = [name for name, condition in kinds.items() if condition is not None]
-    _require(len(given) < 2 or set(given) == {"start", "stop"}, path, " and ".join(given), "one of them")
-    for name in given:
-        condition = kinds[name]
-        assert condition is not None
-        one = (condition.topic is None) != (condition.service is None)
-        _require(one, f"{path}.{name}", condition, "either a topic or a service")
-        if name == "while":
-            _require(condition.topic is not None, f"{path}.while", condition, "a topic")
-            _require(condition.equals is not None, f"{path}.while.equals", "missing", "a value, such as true")
-        if name == "change":
-            _require(condition.topic is not None, f"{path}.change", condition, "a topic")
-    _require(cuts.gap is None or cuts.gap > 0, f"{path}.gap", cuts.gap, "seconds above 0")
-    _require(cuts.min_steps > 0, f"{path}.min_steps", cuts.min_steps, "at least 1")
-
-
-def _require(ok: bool, path: str, value: object, expected: str) -> None:
-    if not ok:
-        raise UserError(f"{path} is {value}: expected {expected}")
+    return layout.model_copy(update={name: complete(fields) for name, fields in layout.sections().items()})

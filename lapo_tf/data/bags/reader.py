@@ -77,7 +77,7 @@ class Bag:
             index = np.frombuffer(series.messages, np.int64)
             received = topic.stamps("receive")[index]
             chosen = (received >= first) & (received < last)
-            stamps = topic.stamps(str(f.time))[index][chosen] + round(f.shift * NS)
+            stamps = topic.stamps(f.time)[index][chosen] + round(f.shift * NS)
             rows = series.rows()[chosen] * f.scale
             if overlapping:
                 for k, column in enumerate(series.columns or ()):
@@ -200,20 +200,14 @@ class _Wanted:
         clocks: dict[str, set[str]] = {}
         for name, f in layout.fields().items():
             for topic in f.topic:
-                clocks.setdefault(topic, set()).add(str(f.time))
+                clocks.setdefault(topic, set()).add(f.time)
                 self._type(topic, f"{name}.topic")
         for topic, wanted in clocks.items():  # first, so that a message is counted before it is used
             self._log(topic, "header" in wanted)
         for name, f in layout.fields().items():
             for topic in f.topic:
                 self._field(name, f, topic)
-        cuts = layout.episodes
-        for name, condition in {
-            "while": cuts.while_,
-            "change": cuts.change,
-            "start": cuts.start,
-            "stop": cuts.stop,
-        }.items():
+        for name, condition in layout.episodes.conditions().items():
             if condition is not None:
                 self._condition(name, condition)
 

@@ -69,12 +69,12 @@ def test_values_get_their_types():
 def test_all_mistakes_are_told_with_their_paths():
     values = {"steps": 1.5, "clock": "heder", "part": {"sizes": [1, "x"], "whle": 3}, "parts": {"a": 4}, "rat": 2}
     with pytest.raises(UserError) as caught:
-        validated(Machine, values, "arm.yaml")
+        validated(Machine, values, "arm.yaml: ")
     mistakes = str(caught.value).split("; also ")
     assert len(mistakes) == 6
     assert "\n" not in str(caught.value)
     for part in (
-        "arm.yaml: rate is missing",
+        "arm.yaml: rate is missing: expected a number",
         "arm.yaml: steps is 1.5: expected a whole number",
         "arm.yaml: clock is 'heder': expected 'header' or 'receive'",
         "arm.yaml: part.sizes[1] is 'x': expected a whole number",

@@ -108,18 +108,18 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("observation.speed.joints", ["a"], ["observation.speed.joints", "has no 'name'", "give `names`"]),
         ("observation.speed.time", "header", ["/speed", "has no header", "time: receive"]),
         ("observation.speed.field", "data[3]", ["message 0 of /speed", "past the end of a list"]),
-        ("observation.arm.colour", "red", ["layout.yaml: layout.observation.arm", "colour", "known", "joints"]),
-        ("observation.arm.resample", "cubic", ["observation.arm.resample", "'cubic'", "linear, hold, slerp"]),
-        ("observation.arm.resample", "mean", ["observation.arm.resample", "mean is for actions"]),
+        ("observation.arm.colour", "red", ["layout.yaml: observation.arm", "colour", "known", "joints"]),
+        ("observation.arm.resample", "cubic", ["observation.arm.resample", "'cubic'", "'linear', 'hold' or 'slerp'"]),
+        ("observation.arm.resample", "mean", ["observation.arm.resample is 'mean'", "'linear', 'hold' or 'slerp'"]),
         ("observation.arm.default", 0, ["observation.arm.default", "resample is hold"]),
         ("observation.arm.max_age", -3, ["observation.arm.max_age", "above 0"]),
-        ("observation.arm.low", 0, ["observation.arm.low", "bounds are for actions"]),
-        ("observation.arm.topic", None, ["layout.observation.arm.topic is missing"]),
-        ("observation", {}, ["observation is empty"]),
-        ("rate", None, ["layout.rate is missing", "a number"]),
+        ("observation.arm.low", 0, ["unknown entry in layout.yaml: observation.arm: 'low'"]),
+        ("observation.arm.topic", None, ["layout.yaml: observation.arm.topic is missing"]),
+        ("observation", {}, ["observation is {}", "at least 1 entry"]),
+        ("rate", None, ["layout.yaml: rate is missing", "a number"]),
         ("rate", 0, ["rate is 0", "above 0"]),
-        ("rate", "fast", ["layout.rate is 'fast'", "a number"]),
-        ("rat", 3, ["unknown entry in layout.yaml: layout: 'rat'", "did you mean 'rate'"]),
+        ("rate", "fast", ["layout.yaml: rate is 'fast'", "a number"]),
+        ("rat", 3, ["unknown entry in layout.yaml: 'rat'", "did you mean 'rate'"]),
         ("action.command.low", [-1, -1, -1], ["action.command.low has 3 values", "1 or 2"]),
         ("action.command.low", 4, ["not below its `high`"]),
         ("distro", "rumble", ["rumble", "did you mean 'humble'"]),
@@ -143,6 +143,17 @@ def test_layout_errors(
 ) -> None:
     fails(lambda: run(tmp_path, [plain], changed(path, value)), *parts)
     assert not (minari_folder / "own" / "robot-v0").exists()
+
+
+def test_all_mistakes_of_a_layout_are_told_at_once(plain: Path, tmp_path: Path) -> None:
+    layout = changed("rate", "fast") | {"backwards": "ignore", "episodes": {"gap": 0, "min_steps": 0}}
+    fails(
+        lambda: run(tmp_path, [plain], layout),
+        "layout.yaml: rate is 'fast': expected a number; also ",
+        "layout.yaml: backwards is 'ignore': expected 'error' or 'cut'",
+        "layout.yaml: episodes.gap is 0: expected a number above 0",
+        "layout.yaml: episodes.min_steps is 0: expected at least 1",
+    )
 
 
 def test_unusable_bags_and_files(plain: Path, tmp_path: Path) -> None:

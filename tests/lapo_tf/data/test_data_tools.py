@@ -75,7 +75,7 @@ def test_relabelling_a_maze_for_its_goal_and_another() -> None:
         np.testing.assert_array_equal(new.infos["speed"], old.infos["speed"])
         np.testing.assert_array_equal(new.actions, old.actions)
     assert done.written.steps == 120
-    other = reward_rule({"rule": "maze", "maze": "umaze", "goal": [3, 1]}, "reward")(episodes[0])
+    other = reward_rule({"rule": "maze", "maze": "umaze", "goal": [3, 1]})(episodes[0])
     near = np.hypot(episodes[0].observations[:-1, 0] - 3, episodes[0].observations[:-1, 1] - 1) <= 0.5
     np.testing.assert_array_equal(other.rewards, near)
 
@@ -115,7 +115,7 @@ def test_relabelling_by_rule_and_by_function(tmp_path: Path, monkeypatch: pytest
     fails(relabel(), "--task NAME, --reward FILE.yaml")
     fails(relabel(rule=tmp_path / "none.yaml"), "no such file")
     rule.write_text("rule: distance\nfield: observation[2:9]\ngoal: [1]\nthreshold: 1")
-    fails(relabel(rule=rule), "episode 0", "rule.yaml.field", "observations have 4 values")
+    fails(relabel(rule=rule), "episode 0", "rule.yaml: field", "observations have 4 values")
     assert not any(name.startswith("own/x") for name in minari.list_local_datasets())
     assert {"kitchen-mixed", "maze2d-large"} <= set(RELABEL)
 
