@@ -13,6 +13,13 @@ from collections.abc import Iterator
 from lapo_tf.config import Compile
 
 
+def cores() -> int:
+    """The number of cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return getattr(os, "process_cpu_count", os.cpu_count)() or 1
+
+
 def configure(compile: Compile, threads: int | None = None) -> None:
     """Set TensorFlow's threads for the way the loop is compiled.
 
@@ -26,10 +33,9 @@ def configure(compile: Compile, threads: int | None = None) -> None:
     """
     import tensorflow as tf
 
-    allowed = len(os.sched_getaffinity(0))
     share = os.environ.get("OMP_NUM_THREADS", "")
-    cores = threads or (min(int(share), allowed) if share.isdigit() and int(share) else allowed)
-    intra, inter = (1, cores) if compile == "graph" else (cores, 1)
+    used = threads or (min(int(share), cores()) if share.isdigit() and int(share) else cores())
+    intra, inter = (1, used) if compile == "graph" else (used, 1)
     try:
         tf.config.threading.set_intra_op_parallelism_threads(intra)
         tf.config.threading.set_inter_op_parallelism_threads(inter)

@@ -33,8 +33,8 @@ runtime.configure("xla")
 import tensorflow as tf  # noqa: E402
 
 from lapo_tf.agents import Agent  # noqa: E402
-from lapo_tf.training.products import ProductLoop, graph_products  # noqa: E402
-from lapo_tf.training.timing import Job, build_loop  # noqa: E402
+from lapo_tf.training.speed.products import ProductLoop, graph_products  # noqa: E402
+from lapo_tf.training.speed.worker import Job, build_loop  # noqa: E402
 from lapo_tf.training.trainer import Trainer  # noqa: E402
 
 STEPS = tf.constant(1, tf.int64)

@@ -10,9 +10,10 @@ import numpy as np
 
 from lapo_tf.config import TrainConfig
 from lapo_tf.errors import UserError
+from lapo_tf.runs.statistics import bootstrap_band
+from lapo_tf.runs.trials import differences
 from lapo_tf.tasks import Task, load_task
 from lapo_tf.training.run_folder import RunFolder
-from lapo_tf.runs.trials import differences
 
 PAPER_ORDER = ("bc", "bcq", "plas", "awac", "awac-gmm", "iql", "cql", "lapo")
 FAMILIES = {
@@ -35,7 +36,7 @@ class RunResult:
     label: str
     """The agent, and what sets its setting apart: the name of the run's parent folder."""
     provenance: str
-    """Where the data came from: official, minari, collected or own."""
+    """Where the data came from: official, collected or own."""
     dataset: str
     """The data set's id and the beginning of its checksum, or its version."""
     steps: np.ndarray
@@ -89,6 +90,10 @@ class Group:
         """Steps [E] at which all seeds were evaluated, and scores [seeds, E]."""
         common = sorted(set.intersection(*({int(s) for s in run.steps} for run in self.runs)))
         return np.array(common), np.array([[run.scores[run.steps == s][0] for s in common] for run in self.runs])
+
+    def band(self) -> tuple[np.ndarray, np.ndarray]:
+        """The 95 % bootstrap interval of the mean curve: bounds [E]."""
+        return bootstrap_band(self.curve()[1])
 
 
 def family(task: str) -> str:
@@ -178,16 +183,13 @@ def group_runs(runs: Sequence[RunResult], step: int | None = None) -> list[Group
     return sorted(result, key=lambda g: (order.get(g.label, len(order)), g.label))
 
 
-def interval(values: np.ndarray, level: float = 0.95) -> float:
-    """Half the width of Student's t interval of the mean of `values` [n]; nan for n < 2."""
-    from scipy import stats
-
-    n = len(values)
-    return float(stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
-
-
-def bootstrap_band(values: np.ndarray, level: float = 0.95, draws: int = 2000) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile bootstrap of the mean over seeds: bounds [E] for values [seeds, E]."""
-    drawn = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
-    low, high = np.quantile(values[drawn].mean(1), [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return low, high
+def common_scores(groups: Sequence[Group]) -> dict[str, np.ndarray]:
+    """Last normalized scores / 100, [seeds, tasks], of the agents that have all tasks with the same number of seeds."""
+    labels = list(dict.fromkeys(g.label for g in groups))
+    scores: dict[str, np.ndarray] = {}
+    tasks = sorted({g.task.name for g in groups})
+    for label in labels:
+        values = [g.values("last") for task in tasks for g in groups if (g.task.name, g.label) == (task, label)]
+        if len(values) == len(tasks) and len({len(v) for v in values}) == 1:
+            scores[label] = np.stack(values, 1) / 100.0  # [seeds, tasks]
+    return scores

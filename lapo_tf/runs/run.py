@@ -15,13 +15,13 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm.auto import tqdm
 
 from lapo_tf import runtime
 from lapo_tf.agents import Agent
 from lapo_tf.config import TrainConfig, build_config, task_config
 from lapo_tf.data import OfflineDataset
 from lapo_tf.errors import UserError
+from lapo_tf.progress import bar
 from lapo_tf.tasks import Task, load_task
 from lapo_tf.training.rollout import Episodes, Evaluator
 from lapo_tf.training.run_folder import Checkpoints, RunFolder
@@ -132,22 +132,20 @@ class Run:
         evaluator = Evaluator(self.task.make_env, episodes, parallel)
         seen: list[list[np.ndarray]] = [[] for _ in range(episodes)]
         limit = getattr(evaluator.envs[0].spec, "max_episode_steps", None) or 0
-        bar = tqdm(
-            total=episodes * limit or None, unit="step", desc=self.task.name, disable=not progress, dynamic_ncols=True
-        )
+        steps = bar(total=episodes * limit or None, unit="step", desc=self.task.name, disable=not progress)
 
         def on_step(episode: int, observation: np.ndarray) -> None:
             seen[episode].append(observation)
-            bar.update()
+            steps.update()
 
         def on_end(episode: int) -> None:
-            if limit and bar.total:  # an episode that ended early leaves less to do
-                bar.total -= limit - len(seen[episode])
+            if limit and steps.total:  # an episode that ended early leaves less to do
+                steps.total -= limit - len(seen[episode])
 
         try:
             result = evaluator.run(policy or self.policy, seed, on_step=on_step, on_end=on_end)
         finally:
-            bar.close()
+            steps.close()
             evaluator.close()
         return Rollout(
             **vars(result),

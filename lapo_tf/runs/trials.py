@@ -1,4 +1,4 @@
-"""The trials of a sweep: which there are, and what their run folders say of them."""
+"""The trials of a sweep: which there are, where they run, and what their run folders say of them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,18 @@ from lapo_tf.errors import UserError
 
 DONE, RESUME, NEW, FAILED = "done", "resume", "new", "failed"
 """What is left to do of a trial: nothing, to go on, to begin, to mend its cause."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where trials run, and the share of one."""
+
+    address: str = "local"
+    """Ray: local starts it on this machine, auto joins a running cluster, or an address."""
+    cpus_per_trial: int = 1
+    """Cores of one trial. One is best for many trials: two trials on a core each beat one on two."""
+    gpus_per_trial: float = 0.0
+    """GPUs of one trial; 0.25 lets four share one."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +78,7 @@ def grid(
     agents: Sequence[str],
     seeds: Iterable[int],
     run_dir: Path,
-    flags: dict[str, Any],
+    flags: dict[str, Any] | None = None,
     file: dict[str, Any] | None = None,
 ) -> list[Trial]:
     """All trials of a sweep, seed by seed, so that a part of it is already a comparison.
@@ -82,7 +94,7 @@ def grid(
     """
     from lapo_tf.tasks import load_task
 
-    file = file or {}
+    file, flags = file or {}, flags or {}
     trials, tasks = [], list(tasks)
     for seed in seeds:
         for task in tasks:

@@ -12,12 +12,12 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm.auto import tqdm
 
 from lapo_tf.agents import AGENTS, Agent, AgentSpec, Scaling
 from lapo_tf.config import TrainConfig
 from lapo_tf.data.dataset import OfflineDataset
 from lapo_tf.errors import UserError
+from lapo_tf.progress import Bar, bar
 from lapo_tf.tasks import Task, load_task
 from lapo_tf.training.loop import NonFiniteLossError, TrainingLoop, scaling_of
 from lapo_tf.training.metrics import METRICS
@@ -191,22 +191,15 @@ class Trainer:
 
     def _run(self) -> Result:
         config, folder = self.config, self.folder
-        bar = tqdm(
-            total=config.steps,
-            initial=self.step,
-            unit="step",
-            dynamic_ncols=True,
-            desc=config.task,
-            disable=not self.progress,
-        )
+        meter = bar(total=config.steps, initial=self.step, unit="step", desc=config.task, disable=not self.progress)
         previous = signal.signal(signal.SIGINT, self._on_interrupt) if _in_main_thread() else None
         try:
             self.callbacks.on_train_begin()
             if self._evaluation_is_due():  # interrupted in the midst of it
-                self._evaluate(bar)
+                self._evaluate(meter)
             while self.step < config.steps and not self.agent.stop_training:
-                self._train(min((self.step // config.eval_every + 1) * config.eval_every, config.steps), bar)
-                self._evaluate(bar)
+                self._train(min((self.step // config.eval_every + 1) * config.eval_every, config.steps), meter)
+                self._evaluate(meter)
         except KeyboardInterrupt:
             self.checkpoints.save(self.state, self.step)
             raise Interrupted(
@@ -215,7 +208,7 @@ class Trainer:
         finally:
             if previous is not None:  # first, as what follows may fail on a full disk
                 signal.signal(signal.SIGINT, previous)
-            bar.close()
+            meter.close()
             self.evaluator.close()
             self.callbacks.on_train_end()
         last = self.logger.rows[-1]
@@ -237,7 +230,7 @@ class Trainer:
         if self._interrupted:
             raise KeyboardInterrupt
 
-    def _train(self, until: int, bar: tqdm) -> None:
+    def _train(self, until: int, meter: Bar) -> None:
         """Updates up to step `until`, in calls of about `SECONDS_PER_CALL`."""
         begin, first = time.perf_counter(), self.step
         steps = 10
@@ -250,7 +243,7 @@ class Trainer:
             except NonFiniteLossError as error:
                 self._save_last_good(before, error)
             elapsed = time.perf_counter() - started
-            bar.update(steps)
+            meter.update(steps)
             self.seconds.assign_add(elapsed)
             # The first call also compiled, so it says little about speed.
             steps = max(1, round(steps * min(4.0, SECONDS_PER_CALL / elapsed)))
@@ -276,7 +269,7 @@ class Trainer:
             "lower the learning rates or look for outliers in the data"
         )
 
-    def _evaluate(self, bar: tqdm) -> None:
+    def _evaluate(self, meter: Bar) -> None:
         """Evaluate, tell the callbacks, save."""
         started, step, config = time.perf_counter(), self.step, self.config
         # Seeds do not overlap between runs' seeds, nor between evaluations.
@@ -296,7 +289,7 @@ class Trainer:
         self.logger.record(step, episodes)
         self.callbacks.on_epoch_end(step, logs)
         self.checkpoints.save(self.state, step, logs["eval/normalized_score"])
-        bar.set_postfix_str(f"score {logs['eval/normalized_score']:.1f}")
+        meter.set_postfix_str(f"score {logs['eval/normalized_score']:.1f}")
 
 
 def _in_main_thread() -> bool:

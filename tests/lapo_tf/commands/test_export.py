@@ -71,7 +71,7 @@ def run(folder: Path):
 
 @pytest.fixture(scope="module")
 def policy(folder: Path, run) -> Policy:
-    from lapo_tf.export import export
+    from lapo_tf.runs.bundle import export
 
     return export(run, folder / "policy", trial_episodes=1, saved_model=True, onnx=onnx_is_installed())
 
@@ -149,7 +149,7 @@ def test_kitchen_names_match_the_model() -> None:
 
 
 def test_observation_novelty_is_a_whitened_distance(policy: Policy) -> None:
-    from lapo_tf.export import RIDGE
+    from lapo_tf.runs.novelty import RIDGE
 
     data = observations()[:, :-1].reshape(-1, 4)[:, :3].astype(np.float64)
     mean, std = data.mean(0), data.std(0)
@@ -162,7 +162,7 @@ def test_observation_novelty_is_a_whitened_distance(policy: Policy) -> None:
 
 
 def test_novelty_is_calibrated_on_episodes_it_has_not_seen() -> None:
-    from lapo_tf.export import fit_whitening, held_out_scores
+    from lapo_tf.runs.novelty import fit_whitening, held_out_scores
 
     data = np.random.default_rng(0).normal(size=(5, 30, 2))
     data[3] += 20.0  # one episode is elsewhere
@@ -199,7 +199,7 @@ def test_action_novelty_is_the_cvaes(run, policy: Policy) -> None:
 
 @pytest.mark.slow
 def test_without_trial_nothing_is_claimed(run, tmp_path: Path) -> None:
-    from lapo_tf.export import export
+    from lapo_tf.runs.bundle import export
 
     d = export(run, tmp_path, trial_episodes=0).description
     assert d.score == {}
@@ -207,7 +207,7 @@ def test_without_trial_nothing_is_claimed(run, tmp_path: Path) -> None:
 
 
 def test_models_that_are_not_the_policy_are_refused(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lapo_tf import export as module
+    from lapo_tf.runs import bundle as module
 
     expected = run.policy(PROBE)
     with pytest.raises(UserError, match="weights were lost"):
@@ -320,7 +320,8 @@ def test_a_rehearsal_stops_for_a_silent_sensor_and_records_it(folder: Path, poli
 def test_one_inference_takes_50_microseconds(tmp_path: Path, folder: Path) -> None:
     """A policy of the paper's size on a kitchen's dimensions, in time of this thread on the CPU, not of the clock."""
     from lapo_tf.agents import AgentSpec, Scaling
-    from lapo_tf.export import fit_whitening, novelty_function, to_litert, write_saved_model
+    from lapo_tf.runs.conversion import to_litert, write_saved_model
+    from lapo_tf.runs.novelty import fit_whitening, novelty_function
     from robot_bridge.robot.bundle import MODEL, _Model
 
     agent = AGENTS["lapo"](AGENTS["lapo"].Config(), AgentSpec(60, 9, Scaling.identity(60, 9, 1.0)))

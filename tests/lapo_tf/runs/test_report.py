@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lapo_tf.runs import results
 from lapo_tf.config import build_config
 from lapo_tf.errors import UserError
-from lapo_tf.report import table, write_report
+from lapo_tf.runs import results
+from lapo_tf.runs.report import table, write_report
+from lapo_tf.runs.statistics import bootstrap_band, interquartile_means, interval, performance_profiles
 from lapo_tf.training.run_folder import RunFolder
 
 STEPS = [0, 100, 200]
@@ -72,8 +73,6 @@ def test_the_numbers_of_a_report(runs, tmp_path):
 
 def test_aggregates_against_numpy():
     """The interquartile mean is the mean of the middle half of all runs."""
-    from lapo_tf.report import interquartile_means, performance_profiles
-
     scores = {"a": np.arange(12.0).reshape(3, 4) / 10, "b": np.ones((3, 4))}
     means, intervals = interquartile_means(scores)
     assert means["a"] == pytest.approx(np.mean(np.arange(3, 9)) / 10)
@@ -86,13 +85,13 @@ def test_band_and_interval_against_scipy():
     from scipy import stats
 
     values = np.random.default_rng(1).normal(size=(5, 7))
-    low, high = results.bootstrap_band(values)
+    low, high = bootstrap_band(values)
     for column in range(7):
         theirs = stats.bootstrap((values[:, column],), np.mean, method="percentile", rng=0).confidence_interval
         assert (low[column], high[column]) == pytest.approx(tuple(theirs), abs=0.12)
     expected = stats.t.interval(0.95, 4, loc=values[:, 0].mean(), scale=stats.sem(values[:, 0]))
-    assert results.interval(values[:, 0]) == pytest.approx((expected[1] - expected[0]) / 2)
-    assert np.isnan(results.interval(np.array([3.0])))
+    assert interval(values[:, 0]) == pytest.approx((expected[1] - expected[0]) / 2)
+    assert np.isnan(interval(np.array([3.0])))
 
 
 def test_data_of_different_origin_never_share_a_column(runs, tmp_path):

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from lapo_tf.errors import UserError
-from lapo_tf.sweep import Progress, SweepCommand, all_trials, describe, duration, sweep
+from lapo_tf.runs.sweep import Progress, sweep
+from lapo_tf.runs.trials import DONE, FAILED, NEW, RESUME, Cluster, parse_agent, parse_seeds, state
+from lapo_tf.runs.watch import describe, duration
+from lapo_tf.sweep import SweepCommand, all_trials
 from lapo_tf.training.run_folder import RunFolder
-from lapo_tf.runs.trials import DONE, FAILED, NEW, RESUME, parse_agent, parse_seeds, state
 
 TOY = "toy-navigation"
 
@@ -84,12 +86,12 @@ def test_states_and_dry_run(tmp_path):
     (trial(seeds="2").folder / "error.txt").write_text("it broke\n")
     assert state(trial(seeds="2")) == FAILED
 
-    lines = describe(command(tmp_path, seeds="0-3")).splitlines()
+    lines = describe(all_trials(command(tmp_path, seeds="0-3")), Cluster()).splitlines()
     assert [line.split()[0] for line in lines[:4]] == ["resume", "done", "failed", "new"]
     assert lines[0].endswith("20 steps  5 s")  # 10 more steps at 0.5 s
     assert lines[3].endswith("20 steps  8 s")  # 20 at the mean of 0.5 and 0.25 s
     assert lines[4].startswith("1 done, 0 running, 2 waiting, 1 failed of 4 trials")
-    assert "benchmark --agents all" in describe(command(tmp_path, agents="cql"))
+    assert "benchmark --agents all" in describe(all_trials(command(tmp_path, agents="cql")), Cluster())
 
 
 def _file(folder: Path, text: str) -> Path:
@@ -114,7 +116,7 @@ def test_a_sweep_in_python(tmp_path, monkeypatch, broken):
         progress.errors |= {"toy-navigation/bc/seed0": "it broke"} if broken else {}
         return progress
 
-    monkeypatch.setattr("lapo_tf.sweep.run_trials", run_trials)
+    monkeypatch.setattr("lapo_tf.runs.sweep.run_trials", run_trials)
     arguments = ([TOY], ["bc", "awac:policy=gmm"], range(2), tmp_path)
     if broken:
         with pytest.raises(UserError, match="toy-navigation/bc/seed0 failed: it broke"):

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from lapo_tf.data.collectors import toy_dataset
-from lapo_tf.runs.toy import PAPER, plot_figure_2, table
+from lapo_tf.plots.comparison import plot_figure_2
+from lapo_tf.runs.toy import PAPER, table
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from lapo_tf.agents import LAPO, AgentSpec, Scaling
 from lapo_tf.agents.lapo import LAPOConfig
-from lapo_tf.training.products import Product, ProductLoop, graph_products
+from lapo_tf.training.speed.products import Product, ProductLoop, graph_products
 
 OBS, ACT, BATCH, HIDDEN = 5, 2, 6, (8, 7, 4)
 COLUMNS = "agent device threads mode precision | ms/step min-max products GFLOP/s ratio steps/s | import trace compile"

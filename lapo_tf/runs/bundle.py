@@ -1,0 +1,180 @@
+"""The policy bundle of a trained run, for `robot_bridge`.
+
+The bundle is described in `robot_bridge.robot.bundle`, whose runtime tries it here before it is written. Besides the
+action the model gives the scores of `lapo_tf.runs.novelty`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from lapo_tf import runtime
+from lapo_tf.data import OfflineDataset
+from lapo_tf.envs.names import names_of
+from lapo_tf.runs.conversion import MAX_DIFFERENCE, compare, onnx_policy, to_litert, write_onnx, write_saved_model
+from lapo_tf.runs.novelty import MARGIN, NOVEL, fit_whitening, has_cvae, held_out_scores, novelty_function, varying
+from lapo_tf.runs.run import Rollout, Run
+from robot_bridge.robot.bundle import DESCRIPTION as JSON
+from robot_bridge.robot.bundle import (
+    MODEL,
+    NOVELTY,
+    ActionEntry,
+    Description,
+    NoveltyScore,
+    ObservationEntry,
+    Policy,
+)
+
+COMPARED = 1000  # observations of the data that the trained and the exported policy are compared on
+QUANTILES = (0.001, 0.01, 0.5, 0.99, 0.999)
+SAVED_MODEL, ONNX = "saved_model", "policy.onnx"
+
+
+def export(
+    run: Run,
+    out: Path,
+    *,
+    dataset: str | None = None,
+    trial_episodes: int = 10,
+    saved_model: bool = False,
+    onnx: bool = False,
+    progress: bool = False,
+) -> Policy:
+    """Write the bundle of a run and return it, loaded.
+
+    Args:
+        run: from `lapo_tf.runs.run.load_run`.
+        out: the bundle's folder; its files are replaced.
+        dataset: the training data, if not where the run found it.
+        trial_episodes: of the exported policy in the task's simulator; 0 leaves the score unmeasured and the CVAE's
+            novelty out.
+        saved_model, onnx: write `out/saved_model` and `out/policy.onnx`, too.
+        progress: show a bar of the trial.
+
+    Raises:
+        UserError: the data cannot be had, or the exported model is not the policy.
+    """
+    agent, data = run.agent, run.task.load_dataset(dataset or run.config.dataset or run.data()["id"], progress=progress)
+    observations = data.observations[data.index]
+    varies = varying(observations)
+    held_out = held_out_scores(observations, np.repeat(np.arange(len(data.episodes)), data.episodes[:, 1]), varies)
+    scores = [
+        NoveltyScore(
+            "observation",
+            max(float(np.quantile(held_out, NOVEL)), 1e-6),
+            f"{NOVEL:.1%} quantile of {len(held_out):,} transitions in {len(data.episodes)} episodes held out in turn",
+        )
+    ]
+    with_cvae = has_cvae(agent) and trial_episodes > 0
+    if with_cvae:
+        scores.append(NoveltyScore("action", 1.0, "not calibrated"))
+    out.mkdir(parents=True, exist_ok=True)
+    some = observations[np.random.default_rng(0).permutation(len(observations))[:COMPARED]]
+    expected = agent.act(some)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".export-") as temporary:
+        unfinished = Path(temporary)
+        novelty = novelty_function(agent, fit_whitening(observations, varies), with_cvae)
+        write_saved_model(agent, novelty, unfinished / SAVED_MODEL)
+        models = {MODEL: to_litert(unfinished / SAVED_MODEL, "act")}
+        models[NOVELTY] = to_litert(unfinished / SAVED_MODEL, "novelty")
+        with runtime.silenced():  # LiteRT says that it is there
+            policy = Policy(describe(run, data, tuple(scores), models), models)
+        difference = compare(MODEL, policy.infer, expected, some)
+        check = {"observations": len(some), "max_difference": difference, "allowed": MAX_DIFFERENCE}
+        description = replace(policy.description, check=check)
+        if trial_episodes:
+            description = with_trial(run, Policy(description, models), trial_episodes, progress)
+        for name, model in models.items():
+            (unfinished / name).write_bytes(model)
+        (unfinished / JSON).write_text(description.to_json())
+        if saved_model:
+            loaded = tf.saved_model.load(str(unfinished / SAVED_MODEL))
+            compare("SavedModel", lambda o: loaded.serve(o[None]).numpy()[0], expected, some)
+        else:
+            shutil.rmtree(unfinished / SAVED_MODEL)
+        if onnx:
+            write_onnx(agent, unfinished / ONNX)
+            compare("ONNX model", onnx_policy(unfinished / ONNX), expected, some)
+        for path in sorted(unfinished.iterdir()):  # policy.json before the model it describes: a mix does not load
+            if (out / path.name).is_dir():
+                shutil.rmtree(out / path.name)
+            os.replace(path, out / path.name)
+    return Policy.load(out)
+
+
+def describe(
+    run: Run, data: OfflineDataset, novelty: tuple[NoveltyScore, ...], models: dict[str, bytes]
+) -> Description:
+    """What `policy.json` says before the trial."""
+    env = run.task.make_env()
+    names = names_of(run.task.env_id, env)
+    env.close()
+    observations = data.observations[data.index]
+    low, high = observations.min(axis=0), observations.max(axis=0)
+    quantiles = np.quantile(observations, QUANTILES, axis=0).T
+    scaling = run.agent.spec.scaling
+    values = run.folder.read()
+    return Description(
+        task=run.task.name,
+        control_rate=names.control_rate,
+        observations=tuple(
+            ObservationEntry(o.name, o.unit, float(low[i]), float(high[i]), tuple(quantiles[i].tolist()), o.constant)
+            for i, o in enumerate(names.observations)
+        ),
+        actions=tuple(
+            ActionEntry(a.joint, a.quantity, a.unit, a.scale, float(scaling.act_low[i]), float(scaling.act_high[i]))
+            for i, a in enumerate(names.actions)
+        ),
+        novelty=novelty,
+        sha256={name: hashlib.sha256(model).hexdigest() for name, model in models.items()},
+        data=values["data"],
+        source={
+            "run": str(run.path),
+            "agent": run.config.agent,
+            "step": run.step,
+            "seed": run.config.seed,
+            "versions": values.get("versions", {}),
+        },
+    )
+
+
+def with_trial(run: Run, policy: Policy, episodes: int, progress: bool) -> Description:
+    """The description with the bundle's score in the simulator, the CVAE's threshold, and the shares of alarms."""
+    novelty: list[np.ndarray] = []
+
+    def act(rows: np.ndarray) -> np.ndarray:
+        actions = [policy.infer(row) for row in rows]
+        novelty.extend(policy.novelty(row, action) for row, action in zip(rows, actions, strict=True))
+        return np.stack(actions)
+
+    rollout: Rollout = run.rollout(episodes, seed=0, parallel=1, progress=progress, policy=act)
+    seen = np.stack(novelty).astype(np.float64)  # in units of the thresholds so far
+    scores = list(policy.description.novelty)
+    if len(scores) > 1:
+        familiar = seen[seen[:, 0] <= 1.0, 1]
+        if len(familiar):
+            threshold = max(MARGIN * float(np.quantile(familiar, NOVEL)), 1e-6)
+            how = f"{MARGIN} x the {NOVEL:.1%} quantile of {len(familiar):,} trial steps with familiar observations"
+            scores[1] = replace(scores[1], threshold=threshold, calibration=how)
+            seen[:, 1] /= threshold
+    alarms = (seen > 1.0).mean(axis=0)
+    return replace(
+        policy.description,
+        novelty=tuple(replace(s, alarms=round(float(a), 4)) for s, a in zip(scores, alarms, strict=True)),
+        score={
+            "normalized_score": float(rollout.scores.mean()),
+            "normalized_score_std": float(rollout.scores.std()),
+            "return": float(rollout.returns.mean()),
+            "scores": rollout.scores.tolist(),
+            "episodes": episodes,
+            "seeds": [int(seed) for seed in rollout.seeds],
+        },
+    )

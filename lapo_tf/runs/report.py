@@ -1,0 +1,168 @@
+"""Tables and figures of finished runs, as files:
+
+report.md       a table per family of tasks and origin of the data, in the paper's layout; how every number was made
+runs.csv        one row per run
+summary.csv     one row per task and agent
+curves-*.png    learning curves, mean over seeds with a bootstrap band
+aggregate-*.png interquartile mean over tasks and seeds, and performance profiles (rliable)
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+
+from lapo_tf.plots.comparison import plot_group_curves, plot_iqm, plot_profiles
+from lapo_tf.runs.results import FAMILIES, Group, RunResult, common_scores, family, find_runs, group_runs, read_run
+from lapo_tf.runs.statistics import interquartile_means, interval, performance_profiles
+from lapo_tf.tasks import TASKS
+
+PROVENANCES = ("official", "collected", "own")
+"""Origins of data in the order of the report."""
+
+
+def write_report(paths: Sequence[Path], out: Path, step: int | None = None) -> Path:
+    """Read the runs below `paths` and write the report into `out`.
+
+    Returns:
+        The path of `report.md`.
+
+    Raises:
+        UserError: no runs, unfinished ones, or ones that must not be averaged.
+    """
+    runs = [read_run(path, step) for path in find_runs(paths)]
+    groups = group_runs(runs, step)
+    out.mkdir(parents=True, exist_ok=True)
+    _write_csv(out / "runs.csv", [_run_row(run) for run in runs])
+    _write_csv(out / "summary.csv", [_summary_row(group) for group in groups])
+    parts = ["# Results", _how(groups, step)]
+    for title in dict.fromkeys(FAMILIES.values()):
+        for provenance in PROVENANCES:
+            members = [g for g in groups if family(g.task.name) == title and g.provenance == provenance]
+            if members:
+                parts += _section(members, title, provenance, out)
+    path = out / "report.md"
+    path.write_text("\n\n".join(parts) + "\n")
+    return path
+
+
+def _section(groups: Sequence[Group], title: str, provenance: str, out: Path) -> list[str]:
+    """Heading, table and figures of one family and one origin of the data."""
+    name = f"{title.split(',')[0].lower().replace(' ', '-')}-{provenance}"
+    parts = [f"## {title}, {provenance} data", table(groups), f"![Learning curves](curves-{name}.png)"]
+    draw_curves(groups, out / f"curves-{name}.png")
+    if draw_aggregate(groups, out / f"aggregate-{name}.png"):
+        parts.append(
+            f"![Interquartile mean over tasks and seeds with 95 % stratified bootstrap intervals, and share of runs "
+            f"above a score](aggregate-{name}.png)"
+        )
+    return parts
+
+
+def _how(groups: Sequence[Group], step: int | None) -> str:
+    """How the numbers were made."""
+    ends = sorted({int(run.steps[-1]) for g in groups for run in g.runs})
+    episodes = sorted({run.config.eval_episodes for g in groups for run in g.runs})
+    data = sorted({f"{run.config.task}: {run.dataset} ({run.provenance})" for g in groups for run in g.runs})
+    numbers = [", ".join(f"{n:,}" for n in values) for values in (ends, episodes)]
+    lines = [
+        f"Normalized scores (0: D4RL's random policy, 100: its expert) after {numbers[0]} gradient steps"
+        f"{' (cut there)' if step else ''}; each evaluation is the mean of {numbers[1]} episodes. "
+        "In the tables: mean of the last evaluation over seeds ± half of Student's 95 % interval [mean of each seed's "
+        "best evaluation, which is biased upwards] (paper's number, 1 million steps on D4RL's data); seeds in the last "
+        "column.",
+        "Data: " + "; ".join(data) + ".",
+    ]
+    return "\n\n".join(lines)
+
+
+def table(groups: Sequence[Group]) -> str:
+    """A Markdown table: tasks down, agents across."""
+    labels = list(dict.fromkeys(g.label for g in groups))
+    tasks = [name for name in TASKS if any(g.task.name == name for g in groups)]
+    lines = ["| task | " + " | ".join(labels) + " | seeds |", "|---" * (len(labels) + 2) + "|"]
+    for task in tasks:
+        cells = []
+        for label in labels:
+            group = next((g for g in groups if (g.task.name, g.label) == (task, label)), None)
+            if group is None:
+                cells.append("")
+                continue
+            last, best = group.values("last"), group.values("best")
+            spread = f" ± {interval(last):.1f}" if len(last) > 1 else ""
+            paper = f" ({group.paper:.1f})" if group.paper is not None else ""
+            cells.append(f"{last.mean():.1f}{spread} [{best.mean():.1f}]{paper}")
+        seeds = sorted({len(g.runs) for g in groups if g.task.name == task})
+        lines.append(f"| {task} | " + " | ".join(cells) + f" | {', '.join(map(str, seeds))} |")
+    return "\n".join(lines)
+
+
+def _run_row(run: RunResult) -> dict[str, Any]:
+    return {
+        "task": run.config.task,
+        "agent": run.label,
+        "seed": run.config.seed,
+        "steps": int(run.steps[-1]),
+        "last": round(run.last, 3),
+        "best": round(run.best, 3),
+        "best_step": int(run.steps[run.scores.argmax()]),
+        "provenance": run.provenance,
+        "dataset": run.dataset,
+        "seconds": round(run.seconds),
+        "folder": str(run.folder),
+    }
+
+
+def _summary_row(group: Group) -> dict[str, Any]:
+    last, best = group.values("last"), group.values("best")
+    return {
+        "task": group.task.name,
+        "agent": group.label,
+        "provenance": group.provenance,
+        "seeds": len(last),
+        "last_mean": round(float(last.mean()), 3),
+        "last_interval95": round(interval(last), 3),
+        "best_mean": round(float(best.mean()), 3),
+        "paper": group.paper,
+    }
+
+
+def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def draw_curves(groups: Sequence[Group], path: Path) -> None:
+    """Learning curves, a panel per task: mean over seeds, its 95 % bootstrap band, the paper's LAPO score dashed."""
+    tasks = list(dict.fromkeys(g.task.name for g in groups))
+    figure, axes = plt.subplots(
+        1, len(tasks), figsize=(1.6 + 4.0 * len(tasks), 3.4), layout="constrained", squeeze=False, sharey=False
+    )
+    for ax, task in zip(axes[0], tasks, strict=True):
+        plot_group_curves([g for g in groups if g.task.name == task], ax)
+        ax.get_legend().remove()
+        ax.set_title(task, fontsize="medium")
+        ax.label_outer()
+    handles = {label: line for ax in axes[0] for line, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside right center", frameon=False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def draw_aggregate(groups: Sequence[Group], path: Path) -> bool:
+    """Interquartile mean and performance profiles over tasks and seeds; False if agents have too little in common."""
+    scores = common_scores(groups)
+    if len(scores) < 2 or min(len(s) for s in scores.values()) < 2:
+        return False
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.4), layout="constrained")
+    plot_iqm(*interquartile_means(scores), left)
+    plot_profiles(*performance_profiles(scores), right)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+    return True
