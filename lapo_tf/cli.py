@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import itertools
-import re
 import sys
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,20 +22,22 @@ T = TypeVar("T")
 def parse(
     kind: type[T], argv: Sequence[str] | None = None, *, default: Any = tyro.MISSING_NONPROP, description: str
 ) -> T:
-    """`argv` (default: the command line) as an instance of the dataclass `kind`; its docstrings are `--help`.
+    """`argv` (default: the command line) as an instance of `kind`; its docstrings are `--help`.
+
+    Args:
+        kind: a dataclass, or a union of dataclasses that are subcommands (`tyro.conf.subcommand`).
 
     Raises:
         UserError: unknown option (with the nearest one) or a value that does not fit.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
             config, rest = tyro.cli(
                 kind,
-                args=argv,
+                args=list(sys.argv[1:] if argv is None else argv),
                 default=default,
-                prog=f"python -m lapo_tf.{Path(sys.argv[0]).stem}",
+                prog=_program(),
                 description=description,
                 return_unknown_args=True,
             )
@@ -43,26 +46,31 @@ def parse(
             raise  # --help
         raise UserError(f"{_message(errors.getvalue())} (see --help)") from None
     if rest:
-        raise unknown("option", rest[0].split("=")[0], options(kind, default))
+        raise unknown("option", rest[0].split("=")[0], options(type(config)))
     return config
 
 
+def _program() -> str:
+    """How this program was started, such as python -m lapo_tf.train."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"python -m {spec.name.removesuffix('.__main__')}" if spec else f"python {Path(sys.argv[0]).name}"
+
+
 def _message(printed: str) -> str:
-    """What tyro says is wrong, out of its box: between the title and the next rule."""
-    lines = [line.strip("│ ") for line in printed.splitlines()]
-    parts = [
-        " ".join(group) for rule, group in itertools.groupby(lines, lambda line: set(line) <= set("─-")) if not rule
-    ]
-    if printed.startswith("╭"):  # the title is in the frame
-        parts[0] = re.sub(r"^╭─.*?─+╮ ", "", parts[0])
-    else:
-        parts = parts[1:]
-    return parts[0].removeprefix("Error parsing ")
+    """What tyro says is wrong: the first lines below the title that are no rules."""
+    lines = [line.strip("│ ") for line in printed.splitlines()[1:]]
+    said = next(group for text, group in itertools.groupby(lines, lambda line: not set(line) <= set("─-")) if text)
+    return " ".join(said).removeprefix("Error parsing ")
 
 
-def options(kind: type, default: Any) -> list[str]:
+def options(kind: Any, prefix: str = "--") -> list[str]:
     """All option names of a dataclass's command line."""
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
-        tyro.cli(kind, args=["--help"], default=default)
-    return re.findall(r"(?<=[\s])--[a-z][\w.-]*", out.getvalue())
+    names = []
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        marks = getattr(hint, "__metadata__", ())
+        if any(mark is tyro.conf.Positional for mark in marks):
+            continue
+        shown = next((mark.name for mark in marks if getattr(mark, "name", None)), name).replace("_", "-")
+        inner = typing.get_args(hint)[0] if marks else hint
+        names += options(inner, f"{prefix}{shown}.") if dataclasses.is_dataclass(inner) else [prefix + shown]
+    return names
