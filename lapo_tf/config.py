@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import types
-import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import yaml
+from types import GenericAlias
+from typing import Any, ClassVar, Literal
 
 from lapo_tf.errors import UserError, unknown
+from lapo_tf.yaml_files import STRICT, read_yaml, validated
 
 Compile = Literal["xla", "graph", "eager"]
 MAX_SEED = 2**31 - 1
@@ -22,6 +21,8 @@ DataChoice = Literal["auto", "official"]
 @dataclass(frozen=True)
 class TrainConfig:
     """What `python -m lapo_tf.train` needs to know."""
+
+    __pydantic_config__: ClassVar = STRICT
 
     task: str
     """What to learn, e.g. maze2d-umaze or kitchen-mixed; `--task list` names all."""
@@ -55,20 +56,29 @@ class TrainConfig:
 
     def folder(self) -> Path:
         """The run folder: `run_dir`, or its default."""
-        return self.run_dir or Path("runs") / self.task / self.agent / f"seed{self.seed}"
+        return (self.run_dir or Path("runs") / self.task / self.agent / f"seed{self.seed}").expanduser()
 
     def resolved(self) -> TrainConfig:
-        """This config with the values filled in that depend on the algorithm and the length of the run."""
+        """This config with the values filled in that depend on the algorithm, the length of the run and the folder."""
         from lapo_tf.agents import AGENTS
 
         batch_size = AGENTS[self.agent].batch_size if self.batch_size is None else self.batch_size
-        return dataclasses.replace(self, batch_size=batch_size, agent_config=self.agent_config.for_run(self.steps))
+        agent_config, dataset = self.agent_config.for_run(self.steps), self.dataset
+        if dataset is not None and _is_file(dataset):
+            dataset = str(Path(dataset).expanduser().absolute())
+        return dataclasses.replace(self, batch_size=batch_size, agent_config=agent_config, dataset=dataset)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, the algorithm's under its own name."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "agent_config"}
         values["run_dir"] = None if self.run_dir is None else str(self.run_dir)
         return values | {self.agent: _plain(dataclasses.asdict(self.agent_config))}
+
+
+def _is_file(dataset: str) -> bool:
+    """Whether a data set is a file, not a Minari id."""
+    path = Path(dataset).expanduser()
+    return path.suffix in (".hdf5", ".h5") or path.is_file()
 
 
 def _plain(value: Any) -> Any:
@@ -83,21 +93,8 @@ def config_dir() -> Path:
     return installed if installed.is_dir() else Path(__file__).parent.parent / "configs"
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file's mapping, or a `UserError`."""
-    try:
-        values = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"no such config file: {path}; expected a YAML file of training options") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML ({str(error).splitlines()[0]}); mend the file") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path} holds no options; expected lines like 'steps: 10000'")
-    return values
-
-
-def build_config(values: dict[str, Any], base: TrainConfig | None = None) -> TrainConfig:
-    """A `TrainConfig` from plain values such as a YAML file's, on top of `base`.
+def build_config(values: Mapping[str, Any], base: TrainConfig | None = None) -> TrainConfig:
+    """A `TrainConfig` from plain values, such as a YAML file's or a caller's, on top of `base`.
 
     Raises:
         UserError: unknown agent or field (with the nearest name), or a value of the wrong type.
@@ -106,19 +103,21 @@ def build_config(values: dict[str, Any], base: TrainConfig | None = None) -> Tra
 
     agent = str(values.get("agent", base.agent if base else "lapo"))
     if agent not in AGENTS:
-        raise unknown("agent", str(agent), AGENTS)
-    known = [f.name for f in dataclasses.fields(TrainConfig) if f.name != "agent_config"]
-    for name in values:
-        if name not in known and name not in AGENTS:
-            raise unknown("config field", str(name), [*known, agent])
-    own = base.agent_config if base and base.agent == agent else None
-    own = own or AGENTS[agent].Config()
-    own = _replace(own, values.get(agent) or {}, f"{agent}.")
-    top = {k: v for k, v in values.items() if k in known}
-    if base is None and "task" not in top:
+        raise unknown("agent", agent, AGENTS)
+    top = {} if base is None else {k: v for k, v in base.to_dict().items() if k != base.agent}
+    top |= {k: v for k, v in values.items() if k not in AGENTS}
+    if "task" not in top:
         raise UserError("no task given: expected --task NAME, e.g. --task maze2d-umaze (--task list names all)")
-    config = _replace(base or TrainConfig(task=str(top["task"])), top, "")
-    return check_config(dataclasses.replace(config, agent_config=own))
+    known = [f.name for f in dataclasses.fields(TrainConfig) if f.name != "agent_config"]
+    for name in top:
+        if name not in known:
+            raise unknown("option", str(name), [*known, agent])
+    own = dataclasses.asdict(base.agent_config) if base and base.agent == agent else {}
+    section = values.get(agent) or {}
+    section = own | dict(section) if isinstance(section, Mapping) else section
+    kind: Any = GenericAlias(dict, (str, AGENTS[agent].Config))  # a mapping, so that mistakes are told with the name
+    checked = validated(kind, {agent: section})
+    return check_config(dataclasses.replace(validated(TrainConfig, top), agent_config=checked[agent]))
 
 
 def check_config(config: TrainConfig) -> TrainConfig:
@@ -140,40 +139,3 @@ def task_config(task: str, agent: str) -> dict[str, Any]:
     path = config_dir() / f"{task}.yaml"
     values = read_yaml(path) if path.exists() else {}
     return {k: v for k, v in values.items() if k not in AGENTS or k == agent}
-
-
-def _replace(instance: Any, values: dict[str, Any], prefix: str) -> Any:
-    """`dataclasses.replace` with checked names and types."""
-    if not isinstance(values, dict):
-        raise UserError(f"config field '{prefix.rstrip('.')}' is {values!r}: expected a mapping of options")
-    hints = typing.get_type_hints(type(instance))
-    checked = {}
-    for name, value in values.items():
-        if name not in hints:
-            raise unknown("config field", prefix + str(name), [prefix + h for h in hints])
-        checked[name] = _convert(value, hints[name], prefix + name)
-    return dataclasses.replace(instance, **checked)
-
-
-def _convert(value: Any, hint: Any, name: str) -> Any:
-    """`value` as `hint` says; YAML's lists become tuples and its integers floats."""
-    origin, options = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        if value in options:
-            return value
-        raise UserError(f"{name} is {value!r}: expected one of {', '.join(map(str, options))}")
-    if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in options:
-            return None
-        return _convert(value, next(o for o in options if o is not type(None)), name)
-    if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_convert(v, options[0], name) for v in value)
-    if hint is Path and isinstance(value, str | Path):
-        return Path(value)
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if hint in (int, str, bool) and type(value) is hint:
-        return value
-    if hint is Any:
-        return value
-    raise UserError(f"{name} is {value!r}: expected {getattr(hint, '__name__', hint)}")

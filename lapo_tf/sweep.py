@@ -8,9 +8,10 @@ from pathlib import Path
 
 from lapo_tf import runtime
 from lapo_tf.cli import parse
-from lapo_tf.config import Compile, read_yaml
+from lapo_tf.config import Compile
 from lapo_tf.errors import UserError, command, require
 from lapo_tf.runs.trials import Cluster, Trial, grid, parse_seeds
+from lapo_tf.yaml_files import read_yaml
 
 DESCRIPTION = """Train every agent on every task with every seed, several at a time, on Ray.
 
@@ -53,7 +54,7 @@ def all_trials(options: SweepCommand) -> list[Trial]:
     """The grid that the options describe."""
     names = ("steps", "dataset", "batch_size", "eval_every", "eval_episodes", "compile")
     flags = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    file = read_yaml(options.config) if options.config else {}
+    file = read_yaml(options.config, "steps: 10000") if options.config else {}
     tasks, agents = ([name for name in text.split(",") if name] for text in (options.tasks, options.agents))
     return grid(tasks, agents, parse_seeds(options.seeds), options.run_dir, flags, file)
 

@@ -11,8 +11,9 @@ from typing import Annotated, Any, NoReturn
 import tyro
 
 from lapo_tf import runtime
-from lapo_tf.config import TrainConfig, build_config, check_config, read_yaml, task_config
+from lapo_tf.config import TrainConfig, build_config, check_config, task_config
 from lapo_tf.errors import UserError, command, exit_with, require, unknown
+from lapo_tf.yaml_files import read_yaml
 
 DESCRIPTION = """Train an agent offline and evaluate it in the simulator.
 
@@ -49,7 +50,7 @@ def parse_config(argv: list[str] | None = None) -> tuple[TrainConfig, bool]:
     first, _ = early.parse_known_args(argv)
     if first.task == "list":
         raise UserError(f"known tasks: {', '.join(TASKS)}; choose one with --task")
-    file = read_yaml(Path(first.config)) if first.config else {}
+    file = read_yaml(Path(first.config), "steps: 10000") if first.config else {}
     if "config" in file:  # a run's config.yaml will do, too, but not to write into its folder
         require(isinstance(file["config"], dict), f"'config' in {first.config}", file["config"], "a mapping of options")
         file = {k: v for k, v in file["config"].items() if k != "run_dir"}

@@ -16,6 +16,7 @@ from typing_extensions import Self
 
 from lapo_tf.agents.networks import Adam, copy_weights, mlp, polyak_update
 from lapo_tf.errors import UserError, require
+from lapo_tf.yaml_files import STRICT
 
 ACT_ROWS = 16  # observations in one call of the policy, see `Agent.act`
 
@@ -30,6 +31,8 @@ Metrics: TypeAlias = dict[str, tf.Tensor]
 @dataclass(frozen=True)
 class AgentConfig:
     """Hyper-parameters that all agents have; a subclass adds its own and gives its paper's values."""
+
+    __pydantic_config__: ClassVar = STRICT
 
     hidden: tuple[int, ...] = (256, 256)
     """Widths of the hidden layers."""

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lapo_tf.config import TrainConfig, build_config, check_config, task_config
 from lapo_tf.errors import UserError
+from lapo_tf.yaml_files import parse_yaml
 
 DONE, RESUME, NEW, FAILED = "done", "resume", "new", "failed"
 """What is left to do of a trial: nothing, to go on, to begin, to mend its cause."""
@@ -69,7 +68,7 @@ def parse_agent(text: str) -> tuple[str, dict[str, Any], str]:
         name, equals, value = option.partition("=")
         if not equals:
             raise UserError(f"--agents {text}: expected options like agent:name=value, such as awac:policy=gmm")
-        values[name.replace("-", "_")] = yaml.safe_load(value)
+        values[name.replace("-", "_")] = parse_yaml(value)
     return agent, values, "-".join([agent, *(option.replace("-", "_") for option in options)])
 
 

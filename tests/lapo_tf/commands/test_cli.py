@@ -140,24 +140,24 @@ def test_config_files(fails, tmp_path):
         (tmp_path / "own.yaml").write_text(text)
         return ["--task", "probe", "--config", "own.yaml"]
 
-    fails(["--task", "probe", "--config", "none.yaml"], "no such config file: none.yaml")
-    fails(["--task", "probe", "--config", "."], "Is a directory")
-    fails(file("a: [1"), "own.yaml is not valid YAML")
-    fails(file("- 1"), "own.yaml holds no options")
-    fails(file("stepps: 3"), "unknown config field 'stepps': did you mean 'steps'?")
-    fails(file("lapo: {kl_wieght: 3}"), "unknown config field 'lapo.kl_wieght': did you mean 'lapo.kl_weight'?")
-    fails(file("lapo: 3"), "'lapo' is 3: expected a mapping")
+    fails(["--task", "probe", "--config", "none.yaml"], "no such file: none.yaml")
+    fails(["--task", "probe", "--config", "."], "no such file: .")
+    fails(file("a: [1"), "own.yaml, line 1: not valid YAML")
+    fails(file("- 1"), "own.yaml: holds no mapping; expected lines like 'steps: 10000'")
+    fails(file("stepps: 3"), "unknown option 'stepps': did you mean 'steps'?")
+    fails(file("lapo: {kl_wieght: 3}"), "unknown entry in lapo: 'kl_wieght': did you mean 'kl_weight'?")
+    fails(file("lapo: 3"), "lapo is 3: expected a mapping")
     fails(file("config: 3"), "'config' in own.yaml is 3")
-    fails(file("steps: many"), "steps is 'many': expected int")
-    fails(file("lapo: {weight: linear}"), "lapo.weight is 'linear': expected one of step, exponential")
-    fails(file("lapo: {hidden: 64}"), "lapo.hidden is 64: expected tuple")
+    fails(file("steps: many"), "steps is 'many': expected a whole number")
+    fails(file("lapo: {weight: linear}"), "lapo.weight is 'linear': expected 'step' or 'exponential'")
+    fails(file("lapo: {hidden: 64}"), "lapo.hidden is 64: expected a list")
     fails(file("agent: [lapo]"), "unknown agent")
 
 
 def test_data(fails, tmp_path):
     good = write(tmp_path / "good.hdf5")
     task = ["--task", "probe", *QUICK, "--dataset"]
-    fails([*task, "godo.hdf5"], "'godo.hdf5' does not exist: did you mean 'good.hdf5'?")
+    fails([*task, "godo.hdf5"], "godo.hdf5' does not exist: did you mean 'good.hdf5'?")
     (tmp_path / "cut.hdf5").write_bytes(Path(good).read_bytes()[:2000])
     fails([*task, "cut.hdf5"], "cannot be read as HDF5", "download or copy it again")
     (tmp_path / "text.hdf5").write_text("hello")

@@ -86,5 +86,5 @@ def test_a_config_survives_its_file():
         assert build_config(values) == one
         assert set(values) == {f.name for f in dataclasses.fields(TrainConfig)} - {"agent_config"} | {"lapo"}
     assert dataclasses.replace(config, run_dir=None).folder() == Path("runs/maze2d-large/lapo/seed8")
-    with pytest.raises(UserError, match="expected bool"):
+    with pytest.raises(UserError, match="expected true or false"):
         build_config(config.to_dict() | {"lapo": {"clip_value": 1}})
