@@ -9,25 +9,22 @@ import tyro
 
 from lapo_tf.cli import parse
 from lapo_tf.errors import UserError, command, require, unknown
+from lapo_tf.tasks import TASKS
 
 DESCRIPTION = """Collect a task's data set by a script and store it as a local Minari data set.
 
-- kitchen-complete, kitchen-partial, kitchen-mixed: a scripted demonstrator does four of the kitchen's seven elements in
-  each episode, on all cores. The three tasks differ in goal and rewards only: once collected, the other two take
-  seconds. An interrupted collection goes on where it was.
-- maze2d-umaze, maze2d-medium, maze2d-large: D4RL's way-point controller, re-run.
-- toy-navigation: the paper's one-step task.
-- hopper-random, walker2d-random, halfcheetah-random: uniform random actions; -medium and -expert: runs of a trained
-  policy of yours, --policy FILE.
-- antmaze-umaze-diverse, antmaze-medium-diverse, antmaze-large-diverse: an ant led through the maze by way-points; its
-  walking is a goal-reaching policy of yours, --policy FILE (an .npz with fc0, fc1, last_fc and last_fc_log_std).
-- walker2d-mix-forward, walker2d-mix-backward, walker2d-mix-jump: runs of three policies, each in its own environment,
-  relabelled for the named task. Policies come along; yours go in their place by --policy forward=FILE, backward=FILE,
-  jump=FILE.
+{}
 
 A walker's policy is a tanh-Gaussian actor: Stable-Baselines3's zip of SAC or TQC, or an .npz with latent_pi.0,
 latent_pi.2, mu and log_std (.weight and .bias each). To train one, see
 python -m lapo_tf.data.collectors.train_sac --help."""
+
+
+def description() -> str:
+    """`DESCRIPTION` with a paragraph for each family of tasks."""
+    families = {task.family: task.collecting for task in TASKS.values() if task.collecting}
+    names = {name: ", ".join(task.name for task in TASKS.values() if task.family == name) for name in families}
+    return DESCRIPTION.format("\n".join(f"- {names[name]}: {text}" for name, text in families.items()))
 
 
 @dataclass
@@ -53,20 +50,17 @@ class Args:
 @command
 def main() -> None:
     """The command."""
-    args = parse(Args, description=DESCRIPTION)
-    from lapo_tf.tasks import TASKS, collect
-
+    args = parse(Args, description=description())
     known = [name for name, task in TASKS.items() if task.collected_id is not None]
     if args.task not in known:
         raise unknown("task to collect", args.task, known)
     require(args.seed >= 0, "--seed", args.seed, "0 or more")
-    kitchen = args.task.startswith("kitchen-")
-    unfit = ("steps", "episodes") if kitchen else ("episodes", "steps")
-    if getattr(args, unfit[0]) is not None:
-        raise UserError(f"{args.task} is collected by {unfit[1]}: give --{unfit[1]} instead of --{unfit[0]}")
-    count = args.episodes if kitchen else args.steps
+    task = TASKS[args.task]
+    unit, other = ("episodes", "steps") if task.collected_by == "episodes" else ("steps", "episodes")
+    if getattr(args, other) is not None:
+        raise UserError(f"{task.name} is collected by {unit}: give --{unit} instead of --{other}")
     policies = {goal: Path(file) for goal, _, file in (_split(policy) for policy in args.policy)}
-    done = collect(args.task, count, args.seed, args.dataset_id, policies=policies, force=args.force)
+    done = task.collect(getattr(args, unit), args.seed, args.dataset_id, policies=policies, force=args.force)
     if done.note:
         print(done.note)
     chosen = f" --dataset {done.dataset_id}" if args.dataset_id else ""

@@ -1,4 +1,4 @@
-"""Typed configuration of a training run: `configs/<task>.yaml` holds a task's values, flags override them."""
+"""Typed configuration of a training run: a task's own values (`Task.training_options`), which flags override."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import GenericAlias
 from typing import Any, ClassVar, Literal
 
 from lapo_tf.errors import UserError, unknown
-from lapo_tf.yaml_files import STRICT, read_yaml, validated
+from lapo_tf.yaml_files import STRICT, validated
 
 Compile = Literal["xla", "graph", "eager"]
 MAX_SEED = 2**31 - 1
@@ -88,7 +88,7 @@ def _plain(value: Any) -> Any:
 
 
 def config_dir() -> Path:
-    """The folder of `<task>.yaml` files: inside the installed package, or `configs/` of a checkout."""
+    """The folder of YAML files that come along: inside the installed package, or `configs/` of a checkout."""
     installed = Path(__file__).parent / "configs"
     return installed if installed.is_dir() else Path(__file__).parent.parent / "configs"
 
@@ -130,12 +130,3 @@ def check_config(config: TrainConfig) -> TrainConfig:
     if not 0 <= config.seed <= MAX_SEED:
         raise UserError(f"--seed {config.seed} is out of range: expected 0 to {MAX_SEED:,}")
     return config
-
-
-def task_config(task: str, agent: str) -> dict[str, Any]:
-    """The values of `configs/<task>.yaml` for one agent: the file's common values and that agent's section."""
-    from lapo_tf.agents import AGENTS
-
-    path = config_dir() / f"{task}.yaml"
-    values = read_yaml(path) if path.exists() else {}
-    return {k: v for k, v in values.items() if k not in AGENTS or k == agent}

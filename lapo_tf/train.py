@@ -11,13 +11,13 @@ from typing import Annotated, Any, NoReturn
 import tyro
 
 from lapo_tf import runtime
-from lapo_tf.config import TrainConfig, build_config, check_config, task_config
+from lapo_tf.config import TrainConfig, build_config, check_config
 from lapo_tf.errors import UserError, command, exit_with, require, unknown
 from lapo_tf.yaml_files import read_yaml
 
 DESCRIPTION = """Train an agent offline and evaluate it in the simulator.
 
-Values come from configs/<task>.yaml, then --config, then flags. Everything goes into the run folder,
+Values come from configs/tasks/<family>.yaml, then --config, then flags. Everything goes into the run folder,
 runs/<task>/<agent>/seed<k> by default; Ctrl-C saves and says how to resume."""
 
 
@@ -63,9 +63,8 @@ def parse_config(argv: list[str] | None = None) -> tuple[TrainConfig, bool]:
         task, agent = str(first.task or file.get("task", "")), str(first.agent or file.get("agent", "lapo"))
         if agent not in AGENTS:
             raise unknown("agent", agent, AGENTS)
-        if task:
-            load_task(task)
-        base = build_config({"task": task, "agent": agent} | task_config(task, agent))
+        own = load_task(task).training_options(agent) if task else {}
+        base = build_config({"task": task, "agent": agent} | own)
         base = build_config(file, base)
     section: Any = Annotated[AGENTS[base.agent].Config, tyro.conf.arg(name=base.agent)]
     cls = dataclasses.make_dataclass("Train", [("agent_config", section)], bases=(TrainCommand,), frozen=True)

@@ -98,7 +98,6 @@ class Simulation:
                 import gymnasium_robotics  # noqa: F401
             import gymnasium as gym
 
-            from lapo_tf.envs.names import names_of
             from lapo_tf.tasks import load_task
 
             self.task = load_task(task)
@@ -113,7 +112,7 @@ class Simulation:
         if self.task.env_id.startswith("lapo/Kitchen") and not lock_step:
             self.env = self.sliced = self.env.unwrapped
         self.max_steps = spec.max_episode_steps or 1000
-        self.names = names_of(self.task.env_id, self.env)
+        self.names = self.task.names(self.env)
         self.transport, self.lock_step, self.speed, self.video, self._say = transport, lock_step, speed, video, say
         self.joints = [action.joint for action in self.names.actions]
         self._dt = 1.0 / self.names.control_rate

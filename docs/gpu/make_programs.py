@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from lapo_tf import runtime
-from lapo_tf.config import TrainConfig, build_config, task_config
+from lapo_tf.config import TrainConfig, build_config
 
 runtime.quiet()
 runtime.configure("xla")
@@ -33,6 +33,7 @@ runtime.configure("xla")
 import tensorflow as tf  # noqa: E402
 
 from lapo_tf.agents import Agent  # noqa: E402
+from lapo_tf.tasks import load_task  # noqa: E402
 from lapo_tf.training.speed.products import ProductLoop, graph_products  # noqa: E402
 from lapo_tf.training.speed.worker import Job, build_loop  # noqa: E402
 from lapo_tf.training.trainer import Trainer  # noqa: E402
@@ -43,7 +44,8 @@ STEPS = tf.constant(1, tf.int64)
 def config_of(run: dict[str, Any]) -> TrainConfig:
     """The config of an entry of the list, on top of the task's and the agent's own."""
     agent = run.get("agent", "lapo")
-    return build_config(run, build_config({"task": run["task"], "agent": agent} | task_config(run["task"], agent)))
+    own = load_task(run["task"]).training_options(agent)
+    return build_config(run, build_config({"task": run["task"], "agent": agent} | own))
 
 
 def acting_variables(agent: Agent) -> list[tf.Variable]:

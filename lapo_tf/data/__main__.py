@@ -12,6 +12,7 @@ import tyro
 
 from lapo_tf.cli import parse
 from lapo_tf.errors import command, unknown
+from lapo_tf.tasks import TASKS, Task, load_task
 
 
 @dataclass
@@ -114,6 +115,10 @@ class BenchmarkCommand:
     """Write the results to this file, too."""
 
 
+def _task(name: str | None) -> Task | None:
+    return None if name is None else load_task(name)
+
+
 def import_bag(args: ImportBag) -> None:
     from lapo_tf.data.bags.importer import import_bags
 
@@ -129,7 +134,7 @@ def import_d4rl(args: ImportD4rl) -> None:
     begun = time.perf_counter()
     _say(
         importers.import_d4rl(
-            args.file, args.id, task=args.task, max_episode_steps=args.max_episode_steps, force=args.force
+            args.file, args.id, task=_task(args.task), max_episode_steps=args.max_episode_steps, force=args.force
         ),
         begun,
     )
@@ -150,7 +155,7 @@ def relabel(args: RelabelCommand) -> None:
 
     begun = time.perf_counter()
     done = relabel_dataset(
-        args.data, args.id, task=args.task, rule=args.reward, function=args.function, force=args.force
+        args.data, args.id, task=_task(args.task), rule=args.reward, function=args.function, force=args.force
     )
     print(done)
     _say(done.written, begun)
@@ -168,7 +173,7 @@ def inspect(args: InspectCommand) -> None:
     from lapo_tf.data.inspect.model import inspect_dataset
     from lapo_tf.data.inspect.page import write_page
 
-    found = inspect_dataset(args.data, task=args.task)
+    found = inspect_dataset(args.data, task=_task(args.task), known_tasks=TASKS.values())
     print(found)
     page, picture = write_page(found, args.out)
     print(f"page: {page}\npicture: {picture}")
@@ -177,7 +182,8 @@ def inspect(args: InspectCommand) -> None:
 def play(args: PlayCommand) -> None:
     from lapo_tf.data.play import play_episode
 
-    print(play_episode(args.data, args.episode, task=args.task, out=args.out, progress=True))
+    task = _task(args.task)
+    print(play_episode(args.data, args.episode, task=task, known_tasks=TASKS.values(), out=args.out, progress=True))
 
 
 def benchmark(args: BenchmarkCommand) -> None:

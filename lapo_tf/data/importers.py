@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from lapo_tf.data.dataset import Episode
 from lapo_tf.data.readers import open_recording
 from lapo_tf.data.store import Written, check_new, check_own, write_dataset
+from lapo_tf.data.task import DataTask
 from lapo_tf.errors import UserError, unknown
 
 
@@ -22,7 +23,7 @@ def import_d4rl(
     path: Path,
     dataset_id: str,
     *,
-    task: str | None = None,
+    task: DataTask | None = None,
     max_episode_steps: int | None = None,
     force: bool = False,
     progress: bool = True,
@@ -47,10 +48,8 @@ def import_d4rl(
     env_id: str | None = None
     action_space: Box | None = None
     if task is not None:
-        from lapo_tf.tasks import load_task
-
-        env_id = load_task(task).env_id
-        env = load_task(task).make_env()
+        env_id = task.env_id
+        env = task.make_env()
         assert isinstance(env.action_space, Box)
         action_space = env.action_space
         env.close()

@@ -9,7 +9,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,22 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from lapo_tf.data.dataset import Episode
-from lapo_tf.data.inspect.model import task_of
 from lapo_tf.data.readers import open_recording
+from lapo_tf.data.task import DataTask, task_of
 from lapo_tf.errors import UserError
 from lapo_tf.plots.films import HOLD_SECONDS, MAX_FPS, caption, choose_gl, control_seconds
-from lapo_tf.tasks import load_task
 
 Pose = Callable[[np.ndarray], None]
 
 
 def play_episode(
-    spec: str, number: int, *, task: str | None = None, out: Path | None = None, progress: bool = False
+    spec: str,
+    number: int,
+    *,
+    task: DataTask | None = None,
+    known_tasks: Iterable[DataTask] = (),
+    out: Path | None = None,
+    progress: bool = False,
 ) -> Path:
     """Film one recorded episode (MP4, H.264) at the speed of the simulated clock.
 
@@ -37,16 +42,16 @@ def play_episode(
     Args:
         spec: D4RL file or Minari id.
         number: of the episode, from 0.
-        task: the task it is from, where the data set does not say so.
+        task: the task it is from; default: that of `known_tasks` which the data set says it is for.
+        known_tasks: see `task`.
         out: the film; default: `<name>-episode<k>.mp4`.
         progress: show a bar of the pictures.
 
     Raises:
         UserError: no such episode, no environment, one that cannot show recorded states, or no way to draw here.
     """
-    known = load_task(task) if task else None
     with open_recording(spec) as recording:
-        known = known or task_of(recording)
+        known = task or task_of(recording, known_tasks)
         name = recording.source.id
         if known is None:
             raise UserError(f"{name} does not say which task it is from: give --task NAME")
@@ -55,14 +60,14 @@ def play_episode(
     plain.close()
     if "rgb_array" not in (plain.metadata.get("render_modes") or ()):
         raise UserError(f"task '{known.name}' has no picture: its episodes cannot be played")
-    _pose(plain, np.shape(episode.observations)[1], known.name)  # can it be done?
+    _pose(plain, np.shape(episode.observations)[1], known)  # can it be done?
     if "tensorflow" in sys.modules:
         raise UserError("films of data are made by the command: python -m lapo_tf.data play ID --episode K")
     if backend := choose_gl():
         os.environ["MUJOCO_GL"] = backend  # before gymnasium draws
     env = known.make_env(render_mode="rgb_array")
     try:
-        pose = _pose(env, np.shape(episode.observations)[1], known.name)
+        pose = _pose(env, np.shape(episode.observations)[1], known)
         stem = re.sub(r"[^\w-]+", "-", name.removesuffix(".hdf5"))
         out = out or Path(f"{stem}-episode{number}.mp4")
         _film(env, pose, episode, f"episode {number} of {name}", out, progress)
@@ -82,7 +87,7 @@ def _episode(episodes: Iterator[Episode], number: int, name: str) -> Episode:
     raise UserError(f"{name} has {count} episodes: expected --episode from 0 to {count - 1}")
 
 
-def _pose(env: Any, size: int, task: str) -> Pose:
+def _pose(env: Any, size: int, task: DataTask) -> Pose:
     """How an observation of `size` channels becomes the simulator's state."""
     import mujoco
 
@@ -90,10 +95,10 @@ def _pose(env: Any, size: int, task: str) -> Pose:
     model, data = inner.model, inner.data
     wanted = inner.observation_space.shape[0]
     if size != wanted:
-        raise UserError(f"observations have {size} values but task '{task}' has {wanted}: give the task it is from")
+        raise UserError(f"observations have {size} values but task '{task.name}' has {wanted}: give its own task")
     walks = size == model.nq - 1 + model.nv  # gymnasium's walkers do not observe how far they are
-    if not (walks or size == model.nq + model.nv or task.startswith("kitchen-")):
-        raise UserError(f"observations of task '{task}' do not hold the simulator's state: they cannot be played")
+    if not (walks or size == model.nq + model.nv or task.positions_first):
+        raise UserError(f"observations of task '{task.name}' do not hold the simulator's state: they cannot be played")
     travelled = 0.0
 
     def pose(observation: np.ndarray) -> None:

@@ -12,49 +12,10 @@ from tqdm.auto import tqdm
 
 from lapo_tf.data.dataset import Episode
 from lapo_tf.data.readers import open_recording
-from lapo_tf.data.rewards import Fields, Relabel, read_rule, reward_function, reward_rule
+from lapo_tf.data.rewards import Fields, Relabel, read_rule, reward_function
 from lapo_tf.data.store import METADATA, Written, check_new, check_own, environment_id, write_dataset
-from lapo_tf.envs import ANTMAZE_MAX_STEPS, COMPLETE_TASKS, MAZE_MAX_STEPS, MIXED_TASKS
-from lapo_tf.errors import UserError, unknown
-
-
-def _kitchen(elements: tuple[str, ...]) -> Relabel:
-    return reward_rule({"rule": "kitchen", "elements": elements}, "kitchen: ")
-
-
-def _walker2d(goal: str) -> Relabel:
-    def relabel(episode: Episode) -> Episode:
-        from lapo_tf.data.collectors.locomotion import relabel_walker2d  # loads MuJoCo
-
-        return relabel_walker2d(goal)(episode)
-
-    return relabel
-
-
-def _antmaze(maze: str) -> Relabel:
-    def relabel(episode: Episode) -> Episode:
-        from lapo_tf.envs.antmaze import GOAL_RADIUS, goal_of  # loads MuJoCo
-
-        rule = {"rule": "distance", "field": "observation[0:2]", "goal": goal_of(maze).tolist(), "ends": True}
-        return reward_rule(rule | {"threshold": GOAL_RADIUS}, f"antmaze-{maze}: ")(episode)
-
-    return relabel
-
-
-RELABEL: dict[str, Relabel] = {
-    "kitchen-complete": _kitchen(COMPLETE_TASKS),
-    "kitchen-partial": _kitchen(COMPLETE_TASKS),
-    "kitchen-mixed": _kitchen(MIXED_TASKS),
-    **{f"maze2d-{maze}": reward_rule({"rule": "maze", "maze": maze}, "maze: ") for maze in MAZE_MAX_STEPS},
-    **{f"antmaze-{maze}-diverse": _antmaze(maze) for maze in ANTMAZE_MAX_STEPS},
-    **{f"walker2d-mix-{goal}": _walker2d(goal) for goal in ("forward", "backward", "jump")},
-}
-"""How an episode recorded in a task's environment becomes one of that task.
-
-An entry is given an `Episode` with all its recorded infos and returns it with the task's rewards, and where the task
-says so its terminal flags (one per step where the recording goes on after the task ended) and observations (where they
-contain the goal). It raises a `UserError` where the episode lacks what it needs.
-"""
+from lapo_tf.data.task import DataTask
+from lapo_tf.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -79,7 +40,7 @@ def relabel_dataset(
     spec: str,
     dataset_id: str,
     *,
-    task: str | None = None,
+    task: DataTask | None = None,
     rule: Path | str | None = None,
     function: str | None = None,
     force: bool = False,
@@ -92,7 +53,7 @@ def relabel_dataset(
     Args:
         spec: D4RL file or Minari id.
         dataset_id: of the new data set.
-        task: a name in `RELABEL`.
+        task: one that has a rule to relabel by.
         rule: YAML file of a reward rule, see `lapo_tf.data.rewards`.
         function: Python function `MODULE:FUNCTION`.
         force: replace an existing data set.
@@ -109,12 +70,12 @@ def relabel_dataset(
         known = dict(recording.metadata.get(METADATA) or {})
         relabel, declared = _relabel(task, None if rule is None else Path(rule), function, known.get("fields") or {})
         tally = _Tally()
-        what = task or (str(rule) if rule else str(function))
+        what = task.name if task else (str(rule) if rule else str(function))
         with tqdm(total=recording.count, desc="relabelling", unit="episode", disable=not progress) as bar:
             written = write_dataset(
                 dataset_id,
                 tally.through(recording.episodes, relabel, bar),
-                env_id=_environment(task, recording.metadata),
+                env_id=task.env_id if task else environment_id(recording.metadata),
                 algorithm=recording.metadata.get("algorithm_name"),
                 description=f"{recording.source.id}, its rewards relabelled for {what} by lapo_tf.",
                 metadata=known
@@ -136,23 +97,16 @@ def relabel_dataset(
 
 
 def _relabel(
-    task: str | None, rule: Path | None, function: str | None, fields: Fields
+    task: DataTask | None, rule: Path | None, function: str | None, fields: Fields
 ) -> tuple[Relabel, dict[str, Any]]:
     if rule is not None:
         return read_rule(rule, fields)
     if function is not None:
         return reward_function(function, "--function"), {"function": function}
-    if task not in RELABEL:
-        raise unknown("task to relabel for", str(task), RELABEL)
-    return RELABEL[task], {"task": task}
-
-
-def _environment(task: str | None, metadata: Any) -> str | None:
-    if task is not None:
-        from lapo_tf.tasks import load_task
-
-        return load_task(task).env_id
-    return environment_id(metadata)
+    assert task is not None
+    if task.relabel is None:
+        raise UserError(f"task '{task.name}' has no rule to relabel by: give --reward FILE or --function MODULE:NAME")
+    return task.relabel, {"task": task.name}
 
 
 class _Tally:

@@ -295,6 +295,6 @@ def _paper_line(ax: Axes, run: Any, color: str) -> None:
 
 
 def _roll_out(run: Run, episodes: int, seed: int) -> tuple[str, list[np.ndarray]]:
-    if not run.task.name.startswith("maze2d-"):
+    if run.task.maze is None:
         raise UserError(f"task '{run.task.name}' has no maze to draw: give a run of a maze2d task")
-    return run.task.name.removeprefix("maze2d-"), run.rollout(episodes, seed).observations if episodes else []
+    return run.task.maze, run.rollout(episodes, seed).observations if episodes else []

@@ -24,6 +24,7 @@ from lapo_tf.errors import UserError
 
 if TYPE_CHECKING:
     from lapo_tf.runs.run import Rollout, Run
+    from lapo_tf.tasks import Task
 
 MAX_FPS = 50  # of the film; where control is faster, frames are left out and time still runs true
 CAPTION = 32  # height of the strip of text, pixels
@@ -159,15 +160,16 @@ def film_job(path: str) -> None:
         with np.load(path) as file:
             values = dict(file)
         job = json.loads(str(values["job"]))
-        env = load_task(job["task"]).make_env(render_mode="rgb_array")
-        _film(env, values, job["out"])
+        task = load_task(job["task"])
+        env = task.make_env(render_mode="rgb_array")
+        _film(env, task, values, job["out"])
         env.close()
     except Exception as error:
         print(f"error {type(error).__name__}: {' '.join(str(error).split())[:200]}", flush=True)
         raise SystemExit(1) from None
 
 
-def _film(env: Any, values: dict[str, np.ndarray], out: str) -> None:
+def _film(env: Any, task: Task, values: dict[str, np.ndarray], out: str) -> None:
     from imageio_ffmpeg import write_frames
 
     seconds = control_seconds(env)
@@ -175,7 +177,7 @@ def _film(env: Any, values: dict[str, np.ndarray], out: str) -> None:
     fps = 1.0 / seconds / stride
     options: dict[str, Any] = {"fps": fps, "quality": 8, "macro_block_size": 2}
     film = None
-    for frame in _pictures(env, values, stride, hold=1 + round(HOLD_SECONDS * fps)):
+    for frame in _pictures(env, task, values, stride, hold=1 + round(HOLD_SECONDS * fps)):
         if film is None:
             # The temporary file's name does not tell the format.
             film = write_frames(out, frame.shape[1::-1], output_params=["-f", "mp4"], **options)
@@ -185,10 +187,10 @@ def _film(env: Any, values: dict[str, np.ndarray], out: str) -> None:
         film.close()
 
 
-def _pictures(env: Any, values: dict[str, np.ndarray], stride: int, hold: int) -> Iterator[np.ndarray]:
+def _pictures(env: Any, task: Task, values: dict[str, np.ndarray], stride: int, hold: int) -> Iterator[np.ndarray]:
     """Every `stride`-th state of the episodes, from the first, and `hold` times the last."""
     for i, (seed, expected) in enumerate(zip(values["seeds"], values["returns"], strict=True)):
-        replay = _Replay(env, int(seed), f"episode {i + 1}/{len(values['seeds'])}")
+        replay = _Replay(env, task, int(seed), f"episode {i + 1}/{len(values['seeds'])}")
         yield replay.picture()
         for n, action in enumerate(values[f"actions_{i}"], 1):
             replay.step(action)
@@ -209,8 +211,8 @@ def control_seconds(env: Any) -> float:
 class _Replay:
     """An episode, step by step."""
 
-    def __init__(self, env: Any, seed: int, title: str) -> None:
-        self.env, self.title = env, title
+    def __init__(self, env: Any, task: Task, seed: int, title: str) -> None:
+        self.env, self.task, self.title = env, task, title
         self.steps, self.total = 0, 0.0
         _, self.info = env.reset(seed=seed)
 
@@ -219,10 +221,7 @@ class _Replay:
         self.steps, self.total = self.steps + 1, self.total + float(reward)
 
     def picture(self) -> np.ndarray:
-        if "episode_task_completions" in self.info:
-            progress = "done: " + (", ".join(self.info["episode_task_completions"]) or "nothing yet")
-        else:
-            progress = f"return {self.total:.4g}"
+        progress = self.task.progress(self.info, self.total)
         text = f"{self.title}   {self.steps * control_seconds(self.env):5.2f} s   {progress}"
         return caption(self.env.render(), text)
 

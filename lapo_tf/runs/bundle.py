@@ -18,7 +18,6 @@ import tensorflow as tf
 
 from lapo_tf import runtime
 from lapo_tf.data import OfflineDataset
-from lapo_tf.envs.names import names_of
 from lapo_tf.runs.conversion import MAX_DIFFERENCE, compare, onnx_policy, to_litert, write_onnx, write_saved_model
 from lapo_tf.runs.novelty import MARGIN, NOVEL, fit_whitening, has_cvae, held_out_scores, novelty_function, varying
 from lapo_tf.runs.run import Rollout, Run
@@ -115,7 +114,7 @@ def describe(
 ) -> Description:
     """What `policy.json` says before the trial."""
     env = run.task.make_env()
-    names = names_of(run.task.env_id, env)
+    names = run.task.names(env)
     env.close()
     observations = data.observations[data.index]
     low, high = observations.min(axis=0), observations.max(axis=0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import platform
-from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -67,11 +66,10 @@ def evaluate(run: Run | Path | str, episodes: int = 100, seed: int = 0, *, progr
 def summarize(run: Run, rollout: Rollout) -> dict[str, float]:
     """The numbers of an evaluation, by the names that `metrics.csv` uses where it has them.
 
-    The kitchen adds `elements/<k>_done`, the share of episodes that completed exactly k of its elements, and
-    `success/<element>`; mazes add `success/goal`, the share of episodes that were near the goal at least once.
+    A family of tasks adds its own, see `lapo_tf.tasks.Task.success_numbers`.
     """
     low, high = bootstrap_interval(rollout.scores)
-    numbers = {
+    return {
         "eval/normalized_score": float(rollout.scores.mean()),
         "eval/normalized_score_std": float(rollout.scores.std()),
         "eval/normalized_score_low": low,
@@ -80,16 +78,8 @@ def summarize(run: Run, rollout: Rollout) -> dict[str, float]:
         "eval/return_std": float(rollout.returns.std()),
         "eval/episode_length": float(rollout.lengths.mean()),
         "eval/episode_length_std": float(rollout.lengths.std()),
+        **run.task.success_numbers(rollout.returns, rollout.infos),
     }
-    n = len(rollout.returns)
-    if elements := _elements(run):
-        done = [info["episode_task_completions"] for info in rollout.infos]
-        count = Counter(map(len, done))
-        numbers |= {f"elements/{k}_done": count[k] / n for k in range(len(elements) + 1)}
-        numbers |= {f"success/{name}": sum(name in names for names in done) / n for name in elements}
-    elif _is_maze(run):
-        numbers["success/goal"] = float((rollout.returns > 0).mean())
-    return numbers
 
 
 def bootstrap_interval(values: np.ndarray, level: float = 0.95, resamples: int = 10_000) -> tuple[float, float]:
@@ -114,17 +104,9 @@ def _describe(run: Run, rollout: Rollout, numbers: dict[str, float]) -> str:
         f"return       {get('eval/return'):.4g} ± {get('eval/return_std'):.3g}",
         f"length       {get('eval/episode_length'):.4g} ± {get('eval/episode_length_std'):.3g} steps",
     ]
-    percent = lambda name: f"{100 * numbers[name]:.0f} %"  # noqa: E731
-    if elements := _elements(run):
-        shares = ", ".join(f"{k} in {percent(f'elements/{k}_done')}" for k in reversed(range(len(elements) + 1)))
-        lines.append(f"completed    {shares} of the episodes")
-        lines.append("elements     " + ", ".join(f"{name} {percent(f'success/{name}')}" for name in elements))
-    else:
-        least, q1, median, q3, most = np.quantile(rollout.scores, (0, 0.25, 0.5, 0.75, 1))
-        lines.append(f"scores       min {least:.1f}, quartiles {q1:.1f} / {median:.1f} / {q3:.1f}, max {most:.1f}")
-    if "success/goal" in numbers:
-        lines.append(f"goal         reached in {percent('success/goal')} of the episodes")
-    return "\n".join(lines)
+    least, q1, median, q3, most = np.quantile(rollout.scores, (0, 0.25, 0.5, 0.75, 1))
+    lines.append(f"scores       min {least:.1f}, quartiles {q1:.1f} / {median:.1f} / {q3:.1f}, max {most:.1f}")
+    return "\n".join(lines + run.task.describe(numbers))
 
 
 def _write(run: Run, rollout: Rollout, numbers: dict[str, float], out: Path, checkpoint: str) -> None:
@@ -162,26 +144,9 @@ def _write(run: Run, rollout: Rollout, numbers: dict[str, float], out: Path, che
         ax = plotting.plot_curves(run, ax=figure.add_subplot(), paper=True)
         ax.set_title(f"{run.task.name}, {run.config.agent}, seed {run.config.seed}", fontsize="medium")
         save(figure, "curve.png")
-    if _is_maze(run):
+    if run.task.maze:
         figure = Figure((5.0, 5.0), layout="constrained")
         paths = rollout.observations[:TRAJECTORIES]
-        plotting.plot_maze_trajectories((_maze_of(run), paths), figure.add_subplot())
+        plotting.plot_maze_trajectories((run.task.maze, paths), figure.add_subplot())
         figure.suptitle(f"{run.task.name}, {run.config.agent}, step {run.step:,}", fontsize="medium")
         save(figure, "trajectories.png")
-
-
-def _is_maze(run: Run) -> bool:
-    """Whether the run's task is a Maze2d."""
-    return run.task.name.startswith("maze2d-")
-
-
-def _maze_of(run: Run) -> str:
-    """The maze's name in `lapo_tf.envs.maze2d.MAPS`."""
-    return run.task.name.removeprefix("maze2d-")
-
-
-def _elements(run: Run) -> tuple[str, ...]:
-    """The kitchen elements that the run's task asks for; none in other tasks."""
-    import gymnasium as gym
-
-    return tuple(gym.spec(run.task.env_id).kwargs.get("tasks_to_complete", ()))

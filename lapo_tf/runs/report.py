@@ -17,9 +17,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 from lapo_tf.plots.comparison import plot_group_curves, plot_iqm, plot_profiles
-from lapo_tf.runs.results import FAMILIES, Group, RunResult, common_scores, family, find_runs, group_runs, read_run
+from lapo_tf.runs.results import Group, RunResult, common_scores, find_runs, group_runs, read_run
 from lapo_tf.runs.statistics import interquartile_means, interval, performance_profiles
-from lapo_tf.tasks import TASKS
+from lapo_tf.tasks import FAMILIES, TASKS
 
 PROVENANCES = ("official", "collected", "own")
 """Origins of data in the order of the report."""
@@ -40,11 +40,11 @@ def write_report(paths: Sequence[Path], out: Path, step: int | None = None) -> P
     _write_csv(out / "runs.csv", [_run_row(run) for run in runs])
     _write_csv(out / "summary.csv", [_summary_row(group) for group in groups])
     parts = ["# Results", _how(groups, step)]
-    for title in dict.fromkeys(FAMILIES.values()):
+    for family in FAMILIES.values():
         for provenance in PROVENANCES:
-            members = [g for g in groups if family(g.task.name) == title and g.provenance == provenance]
+            members = [g for g in groups if g.task.family == family.family and g.provenance == provenance]
             if members:
-                parts += _section(members, title, provenance, out)
+                parts += _section(members, family.title, provenance, out)
     path = out / "report.md"
     path.write_text("\n\n".join(parts) + "\n")
     return path

@@ -16,15 +16,6 @@ from lapo_tf.tasks import Task, load_task
 from lapo_tf.training.run_folder import RunFolder
 
 PAPER_ORDER = ("bc", "bcq", "plas", "awac", "awac-gmm", "iql", "cql", "lapo")
-FAMILIES = {
-    "walker2d-mix": "Walker2d, mixed tasks",
-    "maze2d": "Maze2d",
-    "antmaze": "AntMaze",
-    "kitchen": "Kitchen",
-    "toy": "Toy navigation",
-    "": "Locomotion",
-}
-"""Task families by the beginning of a task's name, in the paper's order; the rest is locomotion."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +85,6 @@ class Group:
     def band(self) -> tuple[np.ndarray, np.ndarray]:
         """The 95 % bootstrap interval of the mean curve: bounds [E]."""
         return bootstrap_band(self.curve()[1])
-
-
-def family(task: str) -> str:
-    """The family's title of a task's name."""
-    return next(title for start, title in FAMILIES.items() if task.startswith(start))
 
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:

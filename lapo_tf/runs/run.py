@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from lapo_tf import runtime
 from lapo_tf.agents import Agent
-from lapo_tf.config import TrainConfig, build_config, task_config
+from lapo_tf.config import TrainConfig, build_config
 from lapo_tf.data import OfflineDataset
 from lapo_tf.errors import UserError
 from lapo_tf.progress import bar
@@ -173,8 +173,8 @@ def train(
     Raises:
         UserError: something the caller can put right.
     """
-    agent = options.get("agent", "lapo")
-    base = build_config({"task": options.get("task", ""), "agent": agent} | task_config(options.get("task", ""), agent))
+    task, agent = load_task(options.get("task", "")), options.get("agent", "lapo")
+    base = build_config({"task": task.name, "agent": agent} | task.training_options(agent))
     config = build_config(options, base)
     runtime.configure(config.compile)
     return Trainer(config, resume=resume, callbacks=callbacks, progress=progress).run()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from lapo_tf.data.collectors import toy_dataset
+from lapo_tf.data.collectors.toy import toy_dataset
 from lapo_tf.envs.toy import toy_reward
 from lapo_tf.errors import UserError
 from lapo_tf.plots.comparison import plot_figure_2
@@ -91,7 +91,7 @@ def write_toy(seeds: str, run_dir: Path, out: Path) -> Path:
     how = f"Mean return of {DRAWS:,} actions of each distribution, mean and standard deviation over {count} seeds"
     parts = [
         "# Toy navigation (the paper's Table 1 and Figure 2)",
-        f"{how}; `configs/{TASK}.yaml`.",
+        f"{how}; `configs/tasks/toy.yaml`.",
         table(actions),
         "![Histograms of actions](toy.png)",
     ]

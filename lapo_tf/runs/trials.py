@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lapo_tf.config import TrainConfig, build_config, check_config, task_config
+from lapo_tf.config import TrainConfig, build_config, check_config
 from lapo_tf.errors import UserError
 from lapo_tf.yaml_files import parse_yaml
 
@@ -97,10 +97,10 @@ def grid(
     trials, tasks = [], list(tasks)
     for seed in seeds:
         for task in tasks:
-            load_task(task)
+            known = load_task(task)
             for text in agents:
                 agent, own, label = parse_agent(text)
-                base = build_config({"task": task, "agent": agent} | task_config(task, agent))
+                base = build_config({"task": task, "agent": agent} | known.training_options(agent))
                 own = (file.get(agent) or {}) | own
                 common = {k: v for k, v in file.items() if not isinstance(v, dict)}
                 folder = run_dir / task / label / f"seed{seed}"

@@ -35,11 +35,10 @@ class LinearPolicy:
 
 def for_task(task: str, seed: int = 0) -> Any:
     """A policy of random weights that fits a task's environment."""
-    from lapo_tf.envs.names import names_of
     from lapo_tf.tasks import load_task
 
     env = load_task(task).make_env()
-    names = names_of(load_task(task).env_id, env)
+    names = load_task(task).names(env)
     env.close()
     rng = np.random.default_rng(seed)
     description = Description(

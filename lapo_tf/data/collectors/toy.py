@@ -12,11 +12,12 @@ from lapo_tf.data.dataset import Episode
 from lapo_tf.data.store import write_dataset
 from lapo_tf.envs.toy import ACTION_BOUND, toy_reward
 
+SAMPLES = 1000  # by default, the paper's number
 TOY_RIGHT = 0.06  # share of the high-reward mode
 TOY_STD = 0.15  # standard deviation within a mode
 
 
-def toy_dataset(samples: int = 1000, seed: int = 0, right: float = TOY_RIGHT) -> tuple[np.ndarray, np.ndarray]:
+def toy_dataset(samples: int = SAMPLES, seed: int = 0, right: float = TOY_RIGHT) -> tuple[np.ndarray, np.ndarray]:
     """Actions [samples, 1] and rewards [samples] of the toy task, float32.
 
     The share `right` of them is near +1 (reward 10), the rest near -1 (reward 1).
@@ -36,7 +37,7 @@ def toy_dataset(samples: int = 1000, seed: int = 0, right: float = TOY_RIGHT) ->
 
 
 def collect_toy(
-    samples: int = 1000,
+    samples: int = SAMPLES,
     seed: int = 0,
     dataset_id: str = "lapo/toy-navigation-v0",
     *,

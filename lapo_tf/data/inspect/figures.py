@@ -244,8 +244,7 @@ def _actions(found: Inspection) -> Figure:
 
 
 def _maze(found: Inspection) -> str | None:
-    name = found.task.name if found.task else ""
-    return name.removeprefix("maze2d-") if name.startswith("maze2d-") and found.dataset.obs_dim == 4 else None
+    return found.task.maze if found.task and found.dataset.obs_dim == 4 else None
 
 
 def _maze_states(found: Inspection) -> Figure:

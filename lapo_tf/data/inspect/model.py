@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from lapo_tf.data.dataset import Episode, OfflineDataset, from_episodes
 from lapo_tf.data.inspect.findings import AT_BOUND, Finding, findings, sample
-from lapo_tf.data.readers import OFFICIAL_SHA256, Recording, open_recording
-from lapo_tf.data.store import METADATA, environment_id
-from lapo_tf.tasks import TASKS, Task, load_task
+from lapo_tf.data.readers import Recording, open_recording
+from lapo_tf.data.store import METADATA
+from lapo_tf.data.task import DataTask, task_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +43,7 @@ class Inspection:
     """
 
     dataset: OfflineDataset
-    task: Task | None
+    task: DataTask | None
     observation_names: list[str]
     action_names: list[str]
     returns: NDArray[np.float64]
@@ -108,17 +108,17 @@ class Inspection:
         return "\n".join(lines if self.findings else [*lines, f"{'note':<12} nothing suspicious found"])
 
 
-def inspect_dataset(spec: str, *, task: str | None = None) -> Inspection:
+def inspect_dataset(spec: str, *, task: DataTask | None = None, known_tasks: Iterable[DataTask] = ()) -> Inspection:
     """Look at a data set. Everything is in memory, as for training.
 
     Args:
         spec: D4RL file or Minari id.
-        task: the task it is for, where the data set does not say so itself.
+        task: the task it is for; default: that of `known_tasks` which the data set says it is for.
+        known_tasks: see `task`.
 
     Raises:
-        UserError: no such task, or a data set that cannot be loaded.
+        UserError: a data set that cannot be loaded.
     """
-    chosen = load_task(task) if task else None
     with open_recording(spec, infos=True) as recording:
         watch = _Watch()
         dataset = from_episodes(
@@ -127,7 +127,7 @@ def inspect_dataset(spec: str, *, task: str | None = None) -> Inspection:
             capacity=recording.steps + recording.count,
             warnings=recording.warnings,
         )
-        chosen = chosen or task_of(recording)
+        chosen = task or task_of(recording, known_tasks)
         known = recording.metadata.get(METADATA) or {}
         low, high, bounded_by = _bounds(chosen, recording)
     returns, lengths, best = (np.array(values) for values in (watch.returns, watch.lengths, watch.best))
@@ -166,46 +166,16 @@ def inspect_dataset(spec: str, *, task: str | None = None) -> Inspection:
     return found
 
 
-def task_of(recording: Recording) -> Task | None:
-    """The task a data set says it is for: by its environment, id, or checksum."""
-    env_id = environment_id(recording.metadata)
-    named = OFFICIAL_SHA256.get(str(recording.source.sha256))
-    for task in TASKS.values():
-        if task.name == named or env_id == task.env_id or recording.source.id in (task.minari_id, task.collected_id):
-            return task
-    return None
-
-
-def channel_names(dataset: OfflineDataset, task: Task | None, known: dict[str, Any]) -> tuple[list[str], list[str]]:
+def channel_names(dataset: OfflineDataset, task: DataTask | None, known: dict[str, Any]) -> tuple[list[str], list[str]]:
     """Names of the observation and action channels: as imported, of a known environment, or just numbers."""
-    observation = known.get("observation")
-    action = known.get("action")
-    if task is not None and task.name.startswith("kitchen-") and dataset.obs_dim == 60:
-        from lapo_tf.envs.kitchen import ELEMENT_INDICES
-
-        joints = [f"arm {i + 1}" for i in range(7)] + ["finger 1", "finger 2"]
-        objects = {
-            i: name if len(at) == 1 else f"{name} {k + 1}"
-            for name, at in ELEMENT_INDICES.items()
-            for k, i in enumerate(at)
-        }
-        state = joints + [objects.get(i, f"knob {i}") for i in range(9, 30)]
-        observation, action = state + [f"goal: {name}" for name in state], joints
-    elif task is not None and task.name.startswith("maze2d-") and dataset.obs_dim == 4:
-        observation, action = ["x", "y", "x velocity", "y velocity"], ["x force", "y force"]
-    elif task is not None and not observation:
-        from lapo_tf.envs.names import names_of
-
-        env = task.make_env()
-        names = names_of(task.env_id, env)
-        env.close()
-        observation = [entry.name.replace("/position", "").replace("/", " ") for entry in names.observations]
-        action = [f"{entry.joint} {entry.quantity}" for entry in names.actions]
-    if not observation or len(observation) != dataset.obs_dim:
+    observation, action = list(known.get("observation") or ()), list(known.get("action") or ())
+    if task is not None and not observation:
+        observation, action = task.channel_names()
+    if len(observation) != dataset.obs_dim:
         observation = [f"s{i}" for i in range(dataset.obs_dim)]
-    if not action or len(action) != dataset.act_dim:
+    if len(action) != dataset.act_dim:
         action = [f"a{i}" for i in range(dataset.act_dim)]
-    return list(observation), list(action)
+    return observation, action
 
 
 class _Watch:
@@ -240,7 +210,7 @@ class _Watch:
             yield episode
 
 
-def _bounds(task: Task | None, recording: Recording) -> tuple[np.ndarray | None, np.ndarray | None, str]:
+def _bounds(task: DataTask | None, recording: Recording) -> tuple[np.ndarray | None, np.ndarray | None, str]:
     if task is not None:
         env = task.make_env()
         space: Any = env.action_space
@@ -257,12 +227,12 @@ def _bounds(task: Task | None, recording: Recording) -> tuple[np.ndarray | None,
 
 
 def _successes(
-    task: Task | None, watch: _Watch, best: np.ndarray, few: dict[float, int] | None
+    task: DataTask | None, watch: _Watch, best: np.ndarray, few: dict[float, int] | None
 ) -> tuple[NDArray[np.bool_] | None, str]:
     if len(watch.success) == len(best):
         return np.array(watch.success), "recorded as success"
-    if task is not None and task.name.startswith("kitchen-"):
-        return best >= task.score_max, f"all {task.score_max:.0f} elements at their goal at once"
+    if task is not None and (known := task.success_in_data(best)) is not None:
+        return known
     if few is not None and len(few) > 1 and max(few) > 0:
         return best >= max(few), f"reward {max(few):.4g} reached"
     return None, ""

@@ -10,9 +10,9 @@ import yaml
 
 from lapo_tf.agents import AGENTS
 from lapo_tf.agents.lapo import LAPOConfig
-from lapo_tf.config import TrainConfig, build_config, config_dir, task_config
+from lapo_tf.config import TrainConfig, build_config, config_dir
 from lapo_tf.errors import UserError
-from lapo_tf.tasks import TASKS
+from lapo_tf.tasks import FAMILIES, TASKS, load_task
 from lapo_tf.train import parse_config
 
 
@@ -21,19 +21,29 @@ def own_folder(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("path", sorted(config_dir().glob("*.yaml")), ids=lambda p: p.stem)
-def test_configs(path):
-    assert path.stem in TASKS
-    values = yaml.safe_load(path.read_text())
-    config = build_config({"task": path.stem, "agent": "lapo"} | task_config(path.stem, "lapo"))
-    assert config.task == path.stem
-    for name, value in values.items():
-        if name in AGENTS:
-            build_config({"task": path.stem, "agent": name} | task_config(path.stem, name))
-        else:
-            assert getattr(config, name) == value
-    for name, value in values.get("lapo", {}).items():
-        assert getattr(config.agent_config, name) == (tuple(value) if isinstance(value, list) else value)
+@pytest.mark.parametrize("task", TASKS)
+def test_every_agent_takes_a_task_s_options(task):
+    for agent in AGENTS:
+        values = load_task(task).training_options(agent)
+        config = build_config({"task": task, "agent": agent} | values)
+        for name, value in values.items():
+            if name != agent:
+                assert getattr(config, name) == value
+        for name, value in values.get(agent, {}).items():
+            assert getattr(config.agent_config, name) == (tuple(value) if isinstance(value, list) else value)
+
+
+def test_a_task_s_own_section_comes_before_its_family_s():
+    options = {task: load_task(task).training_options("lapo")["lapo"] for task in ("maze2d-umaze", "maze2d-large")}
+    assert options == {"maze2d-umaze": {"kl_weight": 1.0}, "maze2d-large": {"kl_weight": 0.3}}
+    assert load_task("maze2d-umaze").training_options("bc") == {}
+    assert load_task("antmaze-umaze-diverse").training_options("bc") == {"eval_episodes": 100}
+    assert load_task("walker2d-mix-jump").training_options("cql") == load_task("hopper-medium").training_options("cql")
+
+
+def test_every_file_of_options_is_a_family_s():
+    families = {task.options or family for family, task in FAMILIES.items()}
+    assert {path.stem for path in (config_dir() / "tasks").iterdir()} <= families
 
 
 def test_preset_for_short_runs():
@@ -48,7 +58,7 @@ def test_preset_for_short_runs():
 
 
 def test_flags_come_before_files_and_files_before_the_tasks_values(tmp_path):
-    task = task_config("toy-navigation", "lapo")
+    task = load_task("toy-navigation").training_options("lapo")
     assert task["steps"] != 777 != task["batch_size"]
     (tmp_path / "own.yaml").write_text("steps: 777\nbatch_size: 33\nlapo: {kl_weight: 5, polyak: 0.5}\n")
     arguments = ["--task", "toy-navigation", "--config", "own.yaml", "--batch-size", "44", "--lapo.polyak", "0.25"]

@@ -134,11 +134,10 @@ def test_description_says_what_the_numbers_are(folder: Path, run, policy: Policy
 
 def test_kitchen_names_match_the_model() -> None:
     pytest.importorskip("gymnasium_robotics")
-    from lapo_tf.envs.names import names_of
     from lapo_tf.tasks import load_task
 
     env = load_task("kitchen-mixed").make_env()
-    names = names_of("lapo/KitchenMixed-v0", env)
+    names = load_task("kitchen-mixed").names(env)
     model = env.unwrapped.model  # type: ignore[attr-defined]
     joints = [model.joint(i).name for i in range(model.njnt)]
     assert [o.name.split("/")[0] for o in names.observations[9:23]] == joints[9:23]

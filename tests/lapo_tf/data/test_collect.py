@@ -8,7 +8,9 @@ import minari
 import numpy as np
 import pytest
 
-from lapo_tf.data.collectors import WaypointController, collect_maze2d, collect_toy, run_maze2d, toy, toy_dataset
+from lapo_tf.data.collectors import toy
+from lapo_tf.data.collectors.maze2d import WaypointController, collect_maze2d, run_maze2d
+from lapo_tf.data.collectors.toy import collect_toy, toy_dataset
 from lapo_tf.envs.maze2d import Maze2dEnv
 from lapo_tf.errors import UserError
 

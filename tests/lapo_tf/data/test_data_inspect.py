@@ -17,6 +17,7 @@ from lapo_tf.data import Episode
 from lapo_tf.data.inspect.model import inspect_dataset
 from lapo_tf.data.inspect.page import write_page
 from lapo_tf.data.store import write_dataset
+from lapo_tf.tasks import TASKS
 
 
 def suspicious(seed: int = 7) -> list[Episode]:
@@ -101,7 +102,7 @@ def test_angles_that_wrap_and_data_without_rewards_are_named() -> None:
 
 @needs_shared
 def test_inspection_knows_the_official_kitchen() -> None:
-    found = inspect_dataset(str(COMPLETE))
+    found = inspect_dataset(str(COMPLETE), known_tasks=TASKS.values())
     assert found.task is not None
     assert found.task.name == "kitchen-complete"
     assert found.successes is not None

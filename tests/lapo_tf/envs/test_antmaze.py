@@ -15,7 +15,6 @@ from lapo_tf.data.collectors.antmaze import GoalPolicy, collect_antmaze, next_ce
 from lapo_tf.data.readers import load_dataset
 from lapo_tf.data.relabel import relabel_dataset
 from lapo_tf.envs.antmaze import MAPS, AntMazeEnv, build_model, cell_of, cell_origin, goal_of, parse_map, reached
-from lapo_tf.envs.names import names_of
 from lapo_tf.errors import UserError
 from lapo_tf.tasks import load_task
 
@@ -136,25 +135,25 @@ def test_collecting(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="exists"):
         collect_antmaze("umaze", POLICY, 1500, progress=False)
     # Relabelled for its own goal it stays as it is, for another maze's it does not.
-    relabel_dataset(done.dataset_id, "lapo/again-v0", task="antmaze-umaze-diverse", progress=False)
+    relabel_dataset(done.dataset_id, "lapo/again-v0", task=load_task("antmaze-umaze-diverse"), progress=False)
     again = load_dataset("lapo/again-v0").transitions()
     np.testing.assert_array_equal(again["rewards"], t["rewards"])
     np.testing.assert_array_equal(again["terminals"], t["terminals"])
-    relabel_dataset(done.dataset_id, "lapo/other-v0", task="antmaze-medium-diverse", progress=False)
+    relabel_dataset(done.dataset_id, "lapo/other-v0", task=load_task("antmaze-medium-diverse"), progress=False)
     assert not load_dataset("lapo/other-v0").rewards.any()  # 20 m away
 
 
 def test_names():
     """Those of the MuJoCo model's joints, in the order of the observation."""
     env = load_task("antmaze-umaze-diverse").make_env()
-    names = names_of("lapo/AntMazeUmaze-v0", env)
+    names = load_task("antmaze-umaze-diverse").names(env)
     env.close()
     assert [o.name for o in names.observations[:4]] == [f"root_{n}/position" for n in ("x", "y", "z", "qw")]
     assert [o.name for o in names.observations[7:9]] == ["hip_1/position", "ankle_1/position"]
     assert [o.name for o in names.observations[15:22]][-2:] == ["root_rz/velocity", "hip_1/velocity"]
     assert (names.actions[0].joint, names.actions[0].scale, names.control_rate) == ("hip_4", 30.0, 10.0)
     walker = load_task("walker2d-medium").make_env()
-    named = names_of("Walker2d-v5", walker)
+    named = load_task("walker2d-medium").names(walker)
     walker.close()
     assert [o.name for o in named.observations[:3]] == ["rootz/position", "rooty/position", "thigh_joint/position"]
     assert [(o.name, o.unit) for o in named.observations[8:10]] == [

@@ -89,7 +89,7 @@ def test_runs_are_mixed_and_relabelled(tmp_path: Path) -> None:
     done = collect("walker2d-mix-forward", 90, policies=files, progress=False)
     assert (done.dataset_id, done.steps) == ("lapo/walker2d-mix-forward-v0", 90)
     again = collect("walker2d-mix-jump", 90, policies=files, progress=False)
-    relabel_dataset(done.dataset_id, "lapo/other-v0", task="walker2d-mix-jump", progress=False)
+    relabel_dataset(done.dataset_id, "lapo/other-v0", task=load_task("walker2d-mix-jump"), progress=False)
     forward, jump, relabelled = (
         list(minari.load_dataset(name)) for name in (done.dataset_id, again.dataset_id, "lapo/other-v0")
     )

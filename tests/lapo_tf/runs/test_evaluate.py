@@ -13,13 +13,13 @@ import keras
 import numpy as np
 import pytest
 
-from lapo_tf.plots import films as video
 from lapo_tf.agents import AGENTS
 from lapo_tf.config import TrainConfig
 from lapo_tf.data import Episode
 from lapo_tf.data.dataset import Source, from_episodes
 from lapo_tf.errors import UserError
 from lapo_tf.evaluate import main as command
+from lapo_tf.plots import films as video
 from lapo_tf.runs.evaluation import Evaluation, bootstrap_interval, summarize
 from lapo_tf.runs.run import Rollout, load_agent, load_run
 from lapo_tf.tasks import load_task
@@ -388,6 +388,7 @@ def test_progress_names_what_is_done():
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(video, "caption", lambda frame, text: text)
-        assert video._Replay(env, 0, "episode 1/2").picture() == "episode 1/2    0.00 s   done: kettle"
+        task = load_task("kitchen-complete")
+        assert video._Replay(env, task, 0, "episode 1/2").picture() == "episode 1/2    0.00 s   done: kettle"
         info["episode_task_completions"] = []
-        assert video._Replay(env, 0, "e").picture().endswith("done: nothing yet")
+        assert video._Replay(env, task, 0, "e").picture().endswith("done: nothing yet")

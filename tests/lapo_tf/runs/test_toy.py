@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from lapo_tf.data.collectors import toy_dataset
+from lapo_tf.data.collectors.toy import toy_dataset
 from lapo_tf.plots.comparison import plot_figure_2
 from lapo_tf.runs.toy import PAPER, table
 

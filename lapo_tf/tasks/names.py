@@ -1,4 +1,4 @@
-"""What the numbers of an observation and an action are called, task by task, and what they measure.
+"""What the numbers of an observation and an action are called, and what they measure.
 
 A policy bundle carries these names, so that a robot's observation is put together by name and not by position. A name
 is `<joint>/<quantity>`; entries of the goal are constants of the task.
@@ -11,30 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
-
-PANDA_JOINTS = tuple(f"panda_joint{i}" for i in range(1, 8))
-PANDA_FINGERS = ("panda_finger_joint1", "panda_finger_joint2")
-
-# The joints of gymnasium-robotics' kitchen in the order of its qpos, after the robot's nine.
-_KITCHEN_OBJECTS = (
-    ("knob_Joint_1", "rad"),
-    ("bottom_right_burner", "m"),
-    ("knob_Joint_2", "rad"),
-    ("bottom_left_burner", "m"),
-    ("knob_Joint_3", "rad"),
-    ("top_right_burner", "m"),
-    ("knob_Joint_4", "rad"),
-    ("top_left_burner", "m"),
-    ("light_switch", "rad"),
-    ("light_joint", "m"),
-    ("slide_cabinet", "m"),
-    ("left_hinge_cabinet", "rad"),
-    ("right_hinge_cabinet", "rad"),
-    ("microwave", "rad"),
-    *((f"kettle_{axis}", "m") for axis in "xyz"),
-    *((f"kettle_q{axis}", "") for axis in "wxyz"),
-)
 
 
 @dataclass(frozen=True)
@@ -66,20 +42,12 @@ class Names:
     control_rate: float
 
 
-def names_of(env_id: str, env: gym.Env) -> Names:
-    """The names of a task's environment; numbered ones where it has none of its own."""
-    if env_id.startswith("lapo/Kitchen"):
-        return _kitchen(env.unwrapped)
-    if env_id.startswith("lapo/Maze2d"):
-        return Names(
-            [Observed(f"{j}/position", "m") for j in "xy"] + [Observed(f"{j}/velocity", "m/s") for j in "xy"],
-            [Commanded(j, "effort", "N", 100.0) for j in "xy"],
-            100.0,
-        )
+def environment_names(env: gym.Env) -> Names:
+    """Names by the joints of a MuJoCo model whose positions and velocities are observed, else numbers."""
     obs, act = env.observation_space.shape, env.action_space.shape
     assert obs is not None
     assert act is not None
-    if (model := getattr(env.unwrapped, "model", None)) is not None and (names := _legged(model, obs[0], env)):
+    if (model := getattr(env.unwrapped, "model", None)) is not None and (names := _joints(model, obs[0], env)):
         return names
     return Names(
         [Observed(f"observation_{i}/position") for i in range(obs[0])],
@@ -88,7 +56,7 @@ def names_of(env_id: str, env: gym.Env) -> Names:
     )
 
 
-def _legged(model: Any, obs_dim: int, env: gym.Env) -> Names | None:
+def _joints(model: Any, obs_dim: int, env: gym.Env) -> Names | None:
     """gymnasium's walkers and D4RL's ant: positions (perhaps not the first ones) and velocities. None for others."""
     positions: list[Observed] = []
     velocities: list[Observed] = []
@@ -109,18 +77,3 @@ def _legged(model: Any, obs_dim: int, env: gym.Env) -> Names | None:
     gears = model.actuator_gear[:, 0].tolist()
     actions = [Commanded(name, "effort", "N m", gear) for name, gear in zip(joints, gears, strict=True)]
     return Names(positions[left_out:] + velocities, actions, 1.0 / env.unwrapped.dt)  # type: ignore[attr-defined]
-
-
-def _kitchen(env: Any) -> Names:
-    """D4RL's 60 numbers: robot 9, objects 21, goal 30. Actions are joint velocities in units of 2 rad/s (or m/s)."""
-    from lapo_tf.envs.kitchen import MAX_SPEED
-
-    joints = [(name, "rad") for name in PANDA_JOINTS] + [(name, "m") for name in PANDA_FINGERS]
-    measured = [*joints, *_KITCHEN_OBJECTS]
-    goals = np.asarray(env.goal, np.float32)
-    observations = [Observed(f"{name}/position", unit) for name, unit in measured]
-    observations += [
-        Observed(f"goal/{name}", unit, float(goal)) for (name, unit), goal in zip(measured, goals, strict=True)
-    ]
-    actions = [Commanded(name, "velocity", f"{unit}/s", MAX_SPEED) for name, unit in joints]
-    return Names(observations, actions, round(1.0 / env.dt, 6))

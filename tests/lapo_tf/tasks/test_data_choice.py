@@ -6,14 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lapo_tf import tasks
 from lapo_tf.data import Episode, download
-from lapo_tf.data.collectors import Collected
+from lapo_tf.data.collectors.base import Collected
 from lapo_tf.data.store import write_dataset
 from lapo_tf.envs import MIXED_TASKS
 from lapo_tf.envs.kitchen import task_goal
 from lapo_tf.errors import UserError
-from lapo_tf.tasks import load_task
+from lapo_tf.tasks import Task, load_task
 
 OFFICIAL, OWN = "D4RL/kitchen/mixed-v2", "lapo/kitchen-mixed-v0"
 
@@ -33,13 +32,13 @@ def collections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def no_network() -> None:
         raise ConnectionError("no connection to the hub")
 
-    def collect(task: str, **_: object) -> Collected:
-        made.append(task)
-        write(str(load_task(task).collected_id))
+    def collect(task: Task, **_: object) -> Collected:
+        made.append(task.name)
+        write(str(task.collected_id))
         return Collected("", 0, 0, 0.0)
 
     monkeypatch.setattr(download, "_check_connection", no_network)
-    monkeypatch.setattr(tasks, "collect", collect)
+    monkeypatch.setattr(Task, "collect", collect)
     return made
 
 

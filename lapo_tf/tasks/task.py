@@ -1,0 +1,248 @@
+"""What a task is: its environment, its data, and the scores to measure against.
+
+A `Task` is plain data that a run folder can carry (`to_dict`). What its family of tasks does in its own way is a
+method; a family is a subclass in a file of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import gymnasium as gym
+import numpy as np
+
+import lapo_tf.envs  # noqa: F401 (registers the environments)
+from lapo_tf.config import DataChoice, config_dir
+from lapo_tf.data.collectors.base import Collected
+from lapo_tf.data.dataset import OfflineDataset
+from lapo_tf.data.download import NotDownloadedError, download, is_local
+from lapo_tf.data.readers import load_dataset
+from lapo_tf.data.rewards import Relabel
+from lapo_tf.errors import UserError
+from lapo_tf.tasks.names import Names, environment_names
+from lapo_tf.yaml_files import read_yaml
+
+PolicyUse: TypeAlias = Literal["none", "optional", "required"]
+
+TABLE_2_AGENTS = ("bc", "bcq", "plas", "awac", "awac-gmm", "iql", "cql", "lapo")
+"""Columns of the paper's Table 2."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """An environment with data to learn from.
+
+    `normalized` = 100 (return - score_min) / (score_max - score_min), D4RL's reference scores. `paper` holds the
+    published scores of the paper's Tables 2 and 3, by agent.
+    """
+
+    name: str
+    env_id: str
+    score_min: float
+    score_max: float
+    minari_id: str | None = None
+    """Published data set, downloaded on first use."""
+    collected_id: str | None = None
+    """This project's own collection, made on first use."""
+    policy: PolicyUse = "none"
+    """Whether the collection records trained policies that its maker may give, or has to."""
+    paper: dict[str, float] = field(default_factory=dict)
+
+    family: ClassVar[str] = "own"
+    title: ClassVar[str] = "Own tasks"
+    """Of the family, in reports."""
+    options: ClassVar[str | None] = None
+    """File in `configs/tasks/` with the family's training options; default: that of the family's name."""
+    collected_by: ClassVar[Literal["steps", "episodes"]] = "steps"
+    """What the size of a collection is counted in."""
+    collecting: ClassVar[str] = ""
+    """How the family's data are collected, for the command's help."""
+    positions_first: ClassVar[bool] = False
+    """Whether an observation begins with the positions of all the simulator's joints, whatever else it holds."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, read back by `lapo_tf.tasks.read_task`."""
+        return {"family": self.family} | {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def make_env(self, render_mode: str | None = None) -> gym.Env:
+        """The task's gymnasium environment."""
+        return gym.make(self.env_id, render_mode=render_mode)
+
+    def normalized(self, returns: Any) -> Any:
+        """Normalized score of a return, or of an array of returns."""
+        return 100.0 * (returns - self.score_min) / (self.score_max - self.score_min)
+
+    def training_options(self, agent: str) -> dict[str, Any]:
+        """An agent's options for this task: `TrainConfig`'s fields, and the agent's own under its name.
+
+        They come from the family's file, `configs/tasks/<family>.yaml`, and its section for this task.
+        """
+        path = config_dir() / "tasks" / f"{self.options or self.family}.yaml"
+        if not path.exists():
+            return {}
+        values = read_yaml(path)
+        for name, value in (values.pop("tasks", {}).get(self.name) or {}).items():
+            values[name] = (values.get(name) or {}) | value if isinstance(value, dict) else value
+        return {name: value for name, value in values.items() if not isinstance(value, dict) or name == agent}
+
+    # What a family may do in its own way
+
+    def names(self, env: gym.Env) -> Names:
+        """What the numbers of its environment's observations and actions are called."""
+        return environment_names(env)
+
+    def channel_names(self) -> tuple[list[str], list[str]]:
+        """Short names of the channels of observations and actions, for pictures."""
+        env = self.make_env()
+        names = self.names(env)
+        env.close()
+        observation = [entry.name.replace("/position", "").replace("/", " ") for entry in names.observations]
+        return observation, [f"{entry.joint} {entry.quantity}" for entry in names.actions]
+
+    @property
+    def maze(self) -> str | None:
+        """The map in `lapo_tf.envs.maze2d` on which the first two numbers of an observation are a place, if any."""
+        return None
+
+    @property
+    def relabel(self) -> Relabel | None:
+        """How an episode recorded in the task's environment becomes one of this task, if there is a rule.
+
+        The function is given an `Episode` with all its recorded infos and returns it with the task's rewards, and where
+        the task says so its terminal flags (one per step where the recording goes on after the task ended) and
+        observations (where they contain the goal). It raises a `UserError` where the episode lacks what it needs.
+        """
+        return None
+
+    def success_in_data(self, best: np.ndarray) -> tuple[np.ndarray, str] | None:
+        """Whether recorded episodes succeeded, bool [E], by their highest reward [E], and what that means.
+
+        None where a family has nothing of its own to say.
+        """
+        return None
+
+    def success_numbers(self, returns: np.ndarray, infos: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """More numbers of an evaluation, by name.
+
+        Args:
+            returns: undiscounted returns of its episodes [n].
+            infos: what the environment said with each episode's last step, n.
+        """
+        return {}
+
+    def describe(self, numbers: Mapping[str, float]) -> list[str]:
+        """Lines for people about an evaluation, `success_numbers` among its numbers."""
+        return []
+
+    def progress(self, info: Mapping[str, Any], total: float) -> str:
+        """How far an episode has come, for the caption of its film: by its last info and its return so far."""
+        return f"return {total:.4g}"
+
+    def _collect(
+        self, count: int | None, seed: int, dataset_id: str, policies: Mapping[str, Path], force: bool, progress: bool
+    ) -> Collected:
+        """See `collect`, which has checked the arguments."""
+        raise UserError(f"task '{self.name}' has no collector: give its data with --dataset")
+
+    # Data
+
+    def collect(
+        self,
+        count: int | None = None,
+        seed: int = 0,
+        dataset_id: str | None = None,
+        *,
+        policies: Mapping[str, Path] | None = None,
+        force: bool = False,
+        progress: bool = True,
+    ) -> Collected:
+        """Make the task's collected data set; see `lapo_tf.data.collectors`.
+
+        Args:
+            count: how much, in units of `collected_by`; by default the collector's own number.
+            seed: the same seed gives the same data.
+            dataset_id: Minari id to store it under; by default the task's `collected_id`.
+            policies: files of trained policies, by the goal each was trained for (walker2d-mix; for a goal without one,
+                the policy that comes along), or one, under "".
+            force: replace a data set of that id.
+            progress: show progress bars.
+
+        Raises:
+            UserError: there is no collector for the task, or the data set cannot be stored.
+        """
+        policies, dataset_id = dict(policies or {}), dataset_id or self.collected_id
+        if dataset_id is None:
+            raise UserError(f"task '{self.name}' has no collector: give its data with --dataset")
+        if self.policy == "required" and not policies:
+            raise UserError(f"{self.name} records trained policies: give --policy (see --help)")
+        if policies and self.policy == "none":
+            raise UserError(f"{self.name} is collected without a policy: leave --policy out")
+        return self._collect(count, seed, dataset_id, policies, force, progress)
+
+    def load_dataset(
+        self, spec: str | None = None, *, data: DataChoice = "auto", progress: bool = True
+    ) -> OfflineDataset:
+        """The data set `spec` (a D4RL file or a Minari id), or the task's own.
+
+        A task's own data set is the first of: the published one that is here, the published one that can be
+        downloaded, this project's collection, made on first use. Which one it is, is printed unless it was here.
+
+        Args:
+            spec: overrides the task's own.
+            data: `official` forbids the collection.
+            progress: show progress bars while collecting.
+
+        Raises:
+            UserError: it cannot be had, or does not fit the task's environment.
+        """
+        env = self.make_env()
+        try:
+            return load_dataset(
+                spec or self._own_dataset(data, progress),
+                observation_space=env.observation_space,
+                action_space=env.action_space,
+            )
+        finally:
+            env.close()
+
+    def _own_dataset(self, data: DataChoice, progress: bool) -> str:
+        """The id of the task's own data set, which is here afterwards."""
+        missing = f"task '{self.name}' has no published data set"
+        if self.minari_id is not None:
+            if is_local(self.minari_id):
+                return self.minari_id
+            try:
+                download(self.minari_id)
+                return self.minari_id
+            except NotDownloadedError as error:
+                if data == "official" or self.collected_id is None:
+                    raise
+                missing = f"{self.minari_id} cannot be downloaded ({error.reason})"
+        elif data == "official":
+            raise UserError(f"{missing}: leave --data official out, or give a file with --dataset")
+        if self.collected_id is None:
+            raise UserError(f"{missing}: give its data with --dataset")
+        here = is_local(self.collected_id)
+        if not here and self.policy == "required":
+            how = f"python -m lapo_tf.collect {self.name} --policy ..."
+            raise UserError(f"{missing}: record policies of yours ({how}), or give data with --dataset")
+        how = "" if here else ", made now and kept"
+        print(f"data: {missing}; using this project's own collection, {self.collected_id}{how}", flush=True)
+        if not here:
+            self.collect(progress=progress)
+        return self.collected_id
+
+
+def paper_scores(scores: str, agents: Sequence[str] = TABLE_2_AGENTS) -> dict[str, float]:
+    """A row of the paper's tables by agent, from its numbers left to right."""
+    return dict(zip(agents, map(float, scores.split()), strict=True))
+
+
+def single_policy(policies: Mapping[str, Path], what: str) -> Path | None:
+    """The one policy of a collection, if it has any; `what` begins the message for one that is given for a goal."""
+    if set(policies) - {""}:
+        raise UserError(f"{what}: give --policy FILE")
+    return policies.get("")
