@@ -16,8 +16,7 @@ DESCRIPTION = """Collect a task's data set by a script and store it as a local M
 {}
 
 A walker's policy is a tanh-Gaussian actor: Stable-Baselines3's zip of SAC or TQC, or an .npz with latent_pi.0,
-latent_pi.2, mu and log_std (.weight and .bias each). To train one, see
-python -m lapo_tf.data.collectors.train_sac --help."""
+latent_pi.2, mu and log_std (.weight and .bias each). A checkout's tools/train_sac.py trains one."""
 
 
 def description() -> str:

@@ -105,16 +105,6 @@ class PlayCommand:
     """The film. Default: <name>-episode<k>.mp4."""
 
 
-@dataclass
-class BenchmarkCommand:
-    """Time importing, loading, relabelling and inspecting made-up data, each in a process of its own."""
-
-    steps: int = 1_000_000
-    """Transitions."""
-    json: Path | None = None
-    """Write the results to this file, too."""
-
-
 def _task(name: str | None) -> Task | None:
     return None if name is None else load_task(name)
 
@@ -186,12 +176,6 @@ def play(args: PlayCommand) -> None:
     print(play_episode(args.data, args.episode, task=task, known_tasks=TASKS.values(), out=args.out, progress=True))
 
 
-def benchmark(args: BenchmarkCommand) -> None:
-    from lapo_tf.data.data_benchmark import run
-
-    run(args.steps, args.json)
-
-
 COMMANDS: dict[str, tuple[type, Any]] = {
     "import bag": (ImportBag, import_bag),
     "import d4rl": (ImportD4rl, import_d4rl),
@@ -199,7 +183,6 @@ COMMANDS: dict[str, tuple[type, Any]] = {
     "relabel": (RelabelCommand, relabel),
     "inspect": (InspectCommand, inspect),
     "play": (PlayCommand, play),
-    "benchmark": (BenchmarkCommand, benchmark),
 }
 
 

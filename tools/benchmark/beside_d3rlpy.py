@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from lapo_tf import runtime
 from lapo_tf.cli import parse
@@ -45,7 +46,7 @@ def main() -> None:
     from lapo_tf.agents import AGENTS as OURS
 
     workload = {name: getattr(options, name) for name in Workload.__dataclass_fields__}
-    results = {"machine": machine([]), "workload": workload, "agents": {}, "rows": []}
+    results: dict[str, Any] = {"machine": machine([]), "workload": workload, "agents": {}, "rows": []}
     for agent in options.agents:
         job = Job(**workload, agent=agent, threads=options.threads, with_products=True)
         jobs = [job, Job(**workload, agent=agent, threads=options.threads, mode="d3rlpy")]

@@ -161,7 +161,6 @@ def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | None:
         ("play own/maze-v0 --task toy-navigation", "no picture"),
         ("play own/maze-v0 --task kitchen-mixed", "observations have 4 values but task 'kitchen-mixed' has 60"),
         ("play own/maze-v0 --episode 9 --task maze2d-umaze", "has 3 episodes: expected --episode from 0 to 2"),
-        ("benchmark --steps 5", "expected 1,000 or more"),
     ],
 )
 def test_errors_of_the_command_line(
@@ -187,7 +186,7 @@ def test_help_teaches_layouts_and_rules(monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 def test_nothing_here_loads_tensorflow() -> None:
-    modules = ("inspect.page", "play", "relabel", "bags.importer", "importers", "data_benchmark", "__main__")
+    modules = ("inspect.page", "play", "relabel", "bags.importer", "importers", "__main__")
     code = "import sys, importlib\n" + "\n".join(f"importlib.import_module('lapo_tf.data.{m}')" for m in modules)
     ran = subprocess.run(
         [sys.executable, "-c", code + "\nassert 'tensorflow' not in sys.modules"],

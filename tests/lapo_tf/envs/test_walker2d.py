@@ -11,7 +11,6 @@ import pytest
 from places import SHARED
 
 from lapo_tf.data import load_dataset
-from lapo_tf.data.collectors import train_sac
 from lapo_tf.data.collectors.actor import LAYERS, Actor, load_actor
 from lapo_tf.data.collectors.locomotion import WALKERS, run_policy
 from lapo_tf.data.relabel import relabel_dataset
@@ -205,7 +204,7 @@ def test_tasks() -> None:
 
 @pytest.mark.slow
 def test_stable_baselines_zip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # see lapo_tf.data.collectors.train_sac
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # see tools/train_sac.py
     sb3 = pytest.importorskip("stable_baselines3")
     env = gym.make("lapo/Walker2dJump-v0")
     model = sb3.SAC("MlpPolicy", env, seed=1, device="cpu", buffer_size=10)
@@ -214,44 +213,3 @@ def test_stable_baselines_zip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     drawn = np.arctanh([actor.act(observation, np.random.default_rng(i)) for i in range(4000)])
     mean = np.arctanh(model.predict(observation, deterministic=True)[0])
     np.testing.assert_allclose(drawn.mean(0), mean, atol=0.08)
-
-
-def sac(monkeypatch: pytest.MonkeyPatch, *options: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["train_sac", "--goal", "jump", "--batch-size", "8", *options])
-    train_sac.main()
-
-
-def test_sac_overwrites_nothing_and_resumes_only_what_there_is(tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "old.zip").touch()
-    for options, expected in (
-        (("--out", "old"), "old.zip exists: go on with it by --resume"),
-        (("--out", "old", "--resume"), "old.replay.pkl does not exist: nothing to resume"),
-        (("--resume",), "walker2d-jump.zip does not exist: nothing to resume"),
-    ):
-        with pytest.raises(SystemExit) as stopped:
-            sac(monkeypatch, *options)
-        error = capsys.readouterr().err
-        assert stopped.value.code != 0
-        assert expected in error
-        assert error.count("\n") == 1
-    assert (tmp_path / "old.zip").stat().st_size == 0
-
-
-@pytest.mark.slow
-def test_sac_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys) -> None:
-    pytest.importorskip("stable_baselines3")
-    monkeypatch.chdir(tmp_path)
-    sac(monkeypatch, "--steps", "150")
-    sac(monkeypatch, "--steps", "250", "--resume")
-    assert "; 100 steps in" in capsys.readouterr().out
-    from stable_baselines3 import SAC
-
-    model = SAC.load("walker2d-jump.zip")
-    model.load_replay_buffer("walker2d-jump.replay.pkl")
-    assert (model.num_timesteps, model.replay_buffer.size()) == (250, 250)
-    steps = {int(s["step"]) for s in model.policy.critic.optimizer.state_dict()["state"].values()}
-    assert steps == {150}  # one update a step after the first 100, the optimiser state kept over the stop
-    with pytest.raises(SystemExit):
-        sac(monkeypatch, "--steps", "250", "--resume")
-    assert "give a larger --steps than 250" in capsys.readouterr().err
