@@ -11,8 +11,9 @@ from typing import Annotated, Any, NoReturn
 import tyro
 
 from lapo_tf import runtime
-from lapo_tf.config import TrainConfig, build_config, check_config
-from lapo_tf.errors import UserError, command, exit_with, require, unknown
+from lapo_tf.cli import parse
+from lapo_tf.config import TrainConfig, check_config
+from lapo_tf.errors import UserError, command, exit_with, require
 from lapo_tf.yaml_files import read_yaml
 
 DESCRIPTION = """Train an agent offline and evaluate it in the simulator.
@@ -39,9 +40,8 @@ class _Early(argparse.ArgumentParser):
 def parse_config(argv: list[str] | None = None) -> tuple[TrainConfig, bool]:
     """The run's config from the command line, and whether to resume it."""
     from lapo_tf.agents import AGENTS
-    from lapo_tf.cli import parse
-    from lapo_tf.tasks import TASKS, load_task
-    from lapo_tf.training.run_folder import RunFolder
+    from lapo_tf.tasks import TASKS
+    from lapo_tf.training.options import run_config
 
     # First what decides the defaults of everything else.
     early = _Early(add_help=False, allow_abbrev=False)
@@ -54,18 +54,8 @@ def parse_config(argv: list[str] | None = None) -> tuple[TrainConfig, bool]:
     if "config" in file:  # a run's config.yaml will do, too, but not to write into its folder
         require(isinstance(file["config"], dict), f"'config' in {first.config}", file["config"], "a mapping of options")
         file = {k: v for k, v in file["config"].items() if k != "run_dir"}
-    if first.resume:
-        base = RunFolder.open(Path(first.resume)).config()
-        base = build_config(file | {"run_dir": first.resume}, base)
-        if first.task not in (None, base.task) or first.agent not in (None, base.agent):
-            raise UserError(f"{first.resume} is a run of {base.agent} on {base.task}: leave --task and --agent out")
-    else:
-        task, agent = str(first.task or file.get("task", "")), str(first.agent or file.get("agent", "lapo"))
-        if agent not in AGENTS:
-            raise unknown("agent", agent, AGENTS)
-        own = load_task(task).training_options(agent) if task else {}
-        base = build_config({"task": task, "agent": agent} | own)
-        base = build_config(file, base)
+    chosen = {"task": first.task, "agent": first.agent, "run_dir": first.resume}
+    base = run_config(file | {k: v for k, v in chosen.items() if v is not None}, resume=bool(first.resume))
     section: Any = Annotated[AGENTS[base.agent].Config, tyro.conf.arg(name=base.agent)]
     cls = dataclasses.make_dataclass("Train", [("agent_config", section)], bases=(TrainCommand,), frozen=True)
     default = cls(**{f.name: getattr(base, f.name) for f in dataclasses.fields(base)})

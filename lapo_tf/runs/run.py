@@ -18,11 +18,12 @@ import tensorflow as tf
 
 from lapo_tf import runtime
 from lapo_tf.agents import Agent
-from lapo_tf.config import TrainConfig, build_config
+from lapo_tf.config import TrainConfig
 from lapo_tf.data import OfflineDataset
 from lapo_tf.errors import UserError
 from lapo_tf.progress import bar
 from lapo_tf.tasks import Task, load_task
+from lapo_tf.training.options import run_config
 from lapo_tf.training.rollout import Episodes, Evaluator
 from lapo_tf.training.run_folder import Checkpoints, RunFolder
 from lapo_tf.training.trainer import Result, Trainer, build_agent
@@ -165,7 +166,7 @@ def train(
     """Train as `python -m lapo_tf.train` does.
 
     Args:
-        resume: continue the run in the options' run folder.
+        resume: continue the run in the options' run folder, with its own options unless others are given.
         callbacks: Keras callbacks, called at every evaluation with `epoch` = step and the metrics.
         progress: show what the data are and a bar of the steps.
         options: fields of `TrainConfig`, and the agent's under its name: `lapo={"kl_weight": 0.3}`.
@@ -173,9 +174,7 @@ def train(
     Raises:
         UserError: something the caller can put right.
     """
-    task, agent = load_task(options.get("task", "")), options.get("agent", "lapo")
-    base = build_config({"task": task.name, "agent": agent} | task.training_options(agent))
-    config = build_config(options, base)
+    config = run_config(options, resume=resume)
     runtime.configure(config.compile)
     return Trainer(config, resume=resume, callbacks=callbacks, progress=progress).run()
 

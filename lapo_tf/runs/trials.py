@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lapo_tf.config import TrainConfig, build_config, check_config
+from lapo_tf.config import TrainConfig
 from lapo_tf.errors import UserError
 from lapo_tf.yaml_files import parse_yaml
 
@@ -91,21 +91,19 @@ def grid(
     Raises:
         UserError: an unknown task, agent or option, or a value that cannot work.
     """
-    from lapo_tf.tasks import load_task
+    from lapo_tf.training.options import run_config  # TensorFlow takes seconds, for which --help need not wait
 
     file, flags = file or {}, flags or {}
     trials, tasks = [], list(tasks)
     for seed in seeds:
         for task in tasks:
-            known = load_task(task)
             for text in agents:
                 agent, own, label = parse_agent(text)
-                base = build_config({"task": task, "agent": agent} | known.training_options(agent))
                 own = (file.get(agent) or {}) | own
                 common = {k: v for k, v in file.items() if not isinstance(v, dict)}
                 folder = run_dir / task / label / f"seed{seed}"
-                values = common | flags | {"task": task, "seed": seed, "run_dir": folder, agent: own}
-                trials.append(Trial(check_config(build_config(values, base)), label))
+                values = {"task": task, "agent": agent, "seed": seed, "run_dir": folder, agent: own}
+                trials.append(Trial(run_config(common | flags | values), label))
     return trials
 
 

@@ -204,7 +204,7 @@ def test_existing_runs(run, fails, command, tmp_path):
     fails(task, f"{run} already holds a run: continue it with --resume {run}")
     fails(["--resume", "runs"], "runs holds no run (no config.yaml)")
     fails(["--resume", "nowhere"], "nowhere holds no run")
-    fails(["--resume", run, "--task", "maze2d-umaze"], "is a run of clone on probe: leave --task and --agent out")
+    fails(["--resume", run, "--task", "maze2d-umaze"], "is a run of clone on probe: leave task and agent out")
     wide = write(tmp_path / "wide.hdf5", obs=5)
     fails(["--resume", run, "--dataset", wide], "observations have 5 values but the environment has 3")
     (tmp_path / "foreign").mkdir()
