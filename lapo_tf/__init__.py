@@ -13,12 +13,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 if TYPE_CHECKING:
     from lapo_tf.runs.evaluation import evaluate
-    from lapo_tf.runs.run import load_run, train
+    from lapo_tf.runs.run import load_run
     from lapo_tf.tasks import load_task
+    from lapo_tf.training.start import train
 
 __all__ = ["evaluate", "load_run", "load_task", "train"]
 
-_HOMES = {"evaluate": "runs.evaluation", "load_run": "runs.run", "load_task": "tasks", "train": "runs.run"}
+_HOMES = {"evaluate": "runs.evaluation", "load_run": "runs.run", "load_task": "tasks", "train": "training.start"}
 
 
 def __getattr__(name: str) -> Any:

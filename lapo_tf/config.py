@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import GenericAlias
 from typing import Any, ClassVar, Literal
 
-from lapo_tf.errors import UserError, unknown
-from lapo_tf.yaml_files import STRICT, validated
+from lapo_tf.errors import UserError
+from lapo_tf.yaml_files import STRICT
 
 Compile = Literal["xla", "graph", "eager"]
 MAX_SEED = 2**31 - 1
@@ -54,31 +52,25 @@ class TrainConfig:
     agent_config: Any = None
     """The algorithm's own hyper-parameters."""
 
+    def __post_init__(self) -> None:
+        """Raises `UserError` for a number out of range."""
+        for name in ("steps", "batch_size", "eval_every", "eval_episodes"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)} is too small: expected at least 1")
+        if not 0 <= self.observation_noise < float("inf"):
+            raise UserError(f"--observation-noise {self.observation_noise} is out of range: expected 0 or more")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise UserError(f"--seed {self.seed} is out of range: expected 0 to {MAX_SEED:,}")
+
     def folder(self) -> Path:
         """The run folder: `run_dir`, or its default."""
         return (self.run_dir or Path("runs") / self.task / self.agent / f"seed{self.seed}").expanduser()
-
-    def resolved(self) -> TrainConfig:
-        """This config with the values filled in that depend on the algorithm, the length of the run and the folder."""
-        from lapo_tf.agents import AGENTS
-
-        batch_size = AGENTS[self.agent].batch_size if self.batch_size is None else self.batch_size
-        agent_config, dataset = self.agent_config.for_run(self.steps), self.dataset
-        if dataset is not None and _is_file(dataset):
-            dataset = str(Path(dataset).expanduser().absolute())
-        return dataclasses.replace(self, batch_size=batch_size, agent_config=agent_config, dataset=dataset)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, the algorithm's under its own name."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "agent_config"}
         values["run_dir"] = None if self.run_dir is None else str(self.run_dir)
         return values | {self.agent: _plain(dataclasses.asdict(self.agent_config))}
-
-
-def _is_file(dataset: str) -> bool:
-    """Whether a data set is a file, not a Minari id."""
-    path = Path(dataset).expanduser()
-    return path.suffix in (".hdf5", ".h5") or path.is_file()
 
 
 def _plain(value: Any) -> Any:
@@ -91,42 +83,3 @@ def config_dir() -> Path:
     """The folder of YAML files that come along: inside the installed package, or `configs/` of a checkout."""
     installed = Path(__file__).parent / "configs"
     return installed if installed.is_dir() else Path(__file__).parent.parent / "configs"
-
-
-def build_config(values: Mapping[str, Any], base: TrainConfig | None = None) -> TrainConfig:
-    """A `TrainConfig` from plain values, such as a YAML file's or a caller's, on top of `base`.
-
-    Raises:
-        UserError: unknown agent or field (with the nearest name), or a value of the wrong type.
-    """
-    from lapo_tf.agents import AGENTS  # imports TensorFlow, which --help of other commands need not wait for
-
-    agent = str(values.get("agent", base.agent if base else "lapo"))
-    if agent not in AGENTS:
-        raise unknown("agent", agent, AGENTS)
-    top = {} if base is None else {k: v for k, v in base.to_dict().items() if k != base.agent}
-    top |= {k: v for k, v in values.items() if k not in AGENTS}
-    if "task" not in top:
-        raise UserError("no task given: expected --task NAME, e.g. --task maze2d-umaze (--task list names all)")
-    known = [f.name for f in dataclasses.fields(TrainConfig) if f.name != "agent_config"]
-    for name in top:
-        if name not in known:
-            raise unknown("option", str(name), [*known, agent])
-    own = dataclasses.asdict(base.agent_config) if base and base.agent == agent else {}
-    section = values.get(agent) or {}
-    section = own | dict(section) if isinstance(section, Mapping) else section
-    kind: Any = GenericAlias(dict, (str, AGENTS[agent].Config))  # a mapping, so that mistakes are told with the name
-    checked = validated(kind, {agent: section})
-    return check_config(dataclasses.replace(validated(TrainConfig, top), agent_config=checked[agent]))
-
-
-def check_config(config: TrainConfig) -> TrainConfig:
-    """The config itself, or a `UserError` for a number out of range."""
-    for name in ("steps", "batch_size", "eval_every", "eval_episodes"):
-        if getattr(config, name) is not None and getattr(config, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(config, name)} is too small: expected at least 1")
-    if not 0 <= config.observation_noise < float("inf"):
-        raise UserError(f"--observation-noise {config.observation_noise} is out of range: expected 0 or more")
-    if not 0 <= config.seed <= MAX_SEED:
-        raise UserError(f"--seed {config.seed} is out of range: expected 0 to {MAX_SEED:,}")
-    return config

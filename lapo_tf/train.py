@@ -12,7 +12,7 @@ import tyro
 
 from lapo_tf import runtime
 from lapo_tf.cli import parse
-from lapo_tf.config import TrainConfig, check_config
+from lapo_tf.config import TrainConfig
 from lapo_tf.errors import UserError, command, exit_with, require
 from lapo_tf.yaml_files import read_yaml
 
@@ -41,7 +41,7 @@ def parse_config(argv: list[str] | None = None) -> tuple[TrainConfig, bool]:
     """The run's config from the command line, and whether to resume it."""
     from lapo_tf.agents import AGENTS
     from lapo_tf.tasks import TASKS
-    from lapo_tf.training.options import run_config
+    from lapo_tf.training.start import run_config
 
     # First what decides the defaults of everything else.
     early = _Early(add_help=False, allow_abbrev=False)
@@ -63,7 +63,7 @@ def parse_config(argv: list[str] | None = None) -> tuple[TrainConfig, bool]:
     if not options.task:
         raise UserError("no task given: expected --task NAME, e.g. --task maze2d-umaze (--task list names all)")
     config = TrainConfig(**{f.name: getattr(options, f.name) for f in dataclasses.fields(TrainConfig)})
-    return check_config(config), bool(first.resume)
+    return config, bool(first.resume)
 
 
 @command

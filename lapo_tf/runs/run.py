@@ -7,26 +7,23 @@ actions = run.policy(observations)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from lapo_tf import runtime
 from lapo_tf.agents import Agent
 from lapo_tf.config import TrainConfig
 from lapo_tf.data import OfflineDataset
 from lapo_tf.errors import UserError
 from lapo_tf.progress import bar
 from lapo_tf.tasks import Task, load_task
-from lapo_tf.training.options import run_config
 from lapo_tf.training.rollout import Episodes, Evaluator
 from lapo_tf.training.run_folder import Checkpoints, RunFolder
-from lapo_tf.training.trainer import Result, Trainer, build_agent
+from lapo_tf.training.trainer import build_agent
 
 PARALLEL = 10  # simulators side by side
 
@@ -154,29 +151,6 @@ class Run:
             seeds=np.arange(seed, seed + episodes),
             observations=[np.stack(observations) for observations in seen],
         )
-
-
-def train(
-    *,
-    resume: bool = False,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-    progress: bool = True,
-    **options: Any,
-) -> Result:
-    """Train as `python -m lapo_tf.train` does.
-
-    Args:
-        resume: continue the run in the options' run folder, with its own options unless others are given.
-        callbacks: Keras callbacks, called at every evaluation with `epoch` = step and the metrics.
-        progress: show what the data are and a bar of the steps.
-        options: fields of `TrainConfig`, and the agent's under its name: `lapo={"kl_weight": 0.3}`.
-
-    Raises:
-        UserError: something the caller can put right.
-    """
-    config = run_config(options, resume=resume)
-    runtime.configure(config.compile)
-    return Trainer(config, resume=resume, callbacks=callbacks, progress=progress).run()
 
 
 def load_run(folder: Path | str, checkpoint: str | int | None = None) -> Run:

@@ -91,7 +91,7 @@ def grid(
     Raises:
         UserError: an unknown task, agent or option, or a value that cannot work.
     """
-    from lapo_tf.training.options import run_config  # TensorFlow takes seconds, for which --help need not wait
+    from lapo_tf.training.start import run_config  # TensorFlow takes seconds, for which --help need not wait
 
     file, flags = file or {}, flags or {}
     trials, tasks = [], list(tasks)
@@ -113,6 +113,7 @@ def state(trial: Trial) -> str:
     Raises:
         UserError: its folder holds a run with other options.
     """
+    from lapo_tf.training.options import resolved
     from lapo_tf.training.run_folder import RunFolder
 
     if (trial.folder / "error.txt").exists():
@@ -120,7 +121,7 @@ def state(trial: Trial) -> str:
     if not (trial.folder / "config.yaml").exists():
         return NEW
     folder = RunFolder.open(trial.folder)
-    differs = differences(folder.config(), trial.config.resolved())
+    differs = differences(folder.config(), resolved(trial.config))
     if differs - {"steps"}:
         raise UserError(
             f"{trial.folder} holds a run with other options ({', '.join(sorted(differs))}): "

@@ -24,8 +24,9 @@ import numpy as np
 import tensorflow as tf
 import yaml
 
-from lapo_tf.config import TrainConfig, build_config
+from lapo_tf.config import TrainConfig
 from lapo_tf.errors import UserError
+from lapo_tf.training.options import build_config
 from lapo_tf.yaml_files import read_yaml
 
 PACKAGES = (

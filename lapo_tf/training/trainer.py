@@ -21,6 +21,7 @@ from lapo_tf.progress import Bar, bar
 from lapo_tf.tasks import Task, load_task
 from lapo_tf.training.loop import NonFiniteLossError, TrainingLoop, scaling_of
 from lapo_tf.training.metrics import METRICS
+from lapo_tf.training.options import resolved
 from lapo_tf.training.rollout import Episodes, Evaluator
 from lapo_tf.training.run_folder import Checkpoints, RunFolder
 
@@ -100,7 +101,7 @@ class Trainer:
             log: what to do with lines for the user.
             progress: show a bar of the steps, and say what the data are.
         """
-        self.config, self.log = (config := config.resolved()), log
+        self.config, self.log = (config := resolved(config)), log
         self.task: Task = load_task(config.task)
         self.resume, self.progress = resume, progress
         self.folder = RunFolder.open(config.folder()) if resume else RunFolder.create(config.folder())

@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 
 from lapo_tf import runtime
-from lapo_tf.config import TrainConfig, build_config
 
 runtime.quiet()
 runtime.configure("xla")
@@ -33,19 +32,12 @@ runtime.configure("xla")
 import tensorflow as tf  # noqa: E402
 
 from lapo_tf.agents import Agent  # noqa: E402
-from lapo_tf.tasks import load_task  # noqa: E402
 from lapo_tf.training.speed.products import ProductLoop, graph_products  # noqa: E402
 from lapo_tf.training.speed.worker import Job, build_loop  # noqa: E402
+from lapo_tf.training.start import run_config  # noqa: E402
 from lapo_tf.training.trainer import Trainer  # noqa: E402
 
 STEPS = tf.constant(1, tf.int64)
-
-
-def config_of(run: dict[str, Any]) -> TrainConfig:
-    """The config of an entry of the list, on top of the task's and the agent's own."""
-    agent = run.get("agent", "lapo")
-    own = load_task(run["task"]).training_options(agent)
-    return build_config(run, build_config({"task": run["task"], "agent": agent} | own))
 
 
 def acting_variables(agent: Agent) -> list[tf.Variable]:
@@ -113,7 +105,7 @@ def timed(run: dict[str, Any], path: Path, store: Store) -> dict[str, Any]:
 def trained(run: dict[str, Any], path: Path, store: Store) -> dict[str, Any]:
     """A program to be trained."""
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(config_of(run | {"run_dir": folder}), progress=False)
+        trainer = Trainer(run_config(run | {"run_dir": folder}), progress=False)
     loop = trainer.loop
     acting = acting_variables(trainer.agent)
     written = write_program(path, loop._run, store, [*acting, loop.metric_sums, loop.step])

@@ -10,10 +10,11 @@ import yaml
 
 from lapo_tf.agents import AGENTS
 from lapo_tf.agents.lapo import LAPOConfig
-from lapo_tf.config import TrainConfig, build_config, config_dir
+from lapo_tf.config import TrainConfig, config_dir
 from lapo_tf.errors import UserError
 from lapo_tf.tasks import FAMILIES, TASKS, load_task
 from lapo_tf.train import parse_config
+from lapo_tf.training.options import build_config
 
 
 @pytest.fixture(autouse=True)

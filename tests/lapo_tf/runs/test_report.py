@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lapo_tf.config import build_config
 from lapo_tf.errors import UserError
 from lapo_tf.runs import results
 from lapo_tf.runs.report import table, write_report
 from lapo_tf.runs.statistics import bootstrap_band, interquartile_means, interval, performance_profiles
+from lapo_tf.training.options import build_config, resolved
 from lapo_tf.training.run_folder import RunFolder
 
 STEPS = [0, 100, 200]
@@ -29,7 +29,7 @@ def make_run(
     )
     run = RunFolder.create(folder)
     run.write_config(
-        config.resolved(), {"id": "set", "provenance": "collected", "sha256": "abcdef0123456789"} | (data or {}), {}
+        resolved(config), {"id": "set", "provenance": "collected", "sha256": "abcdef0123456789"} | (data or {}), {}
     )
     rows = [{"step": s, "eval/normalized_score": v, "time/seconds": 10.0} for s, v in zip(STEPS, scores, strict=False)]
     run.write_metrics(rows)  # type: ignore[arg-type]

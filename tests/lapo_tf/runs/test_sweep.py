@@ -16,6 +16,7 @@ from lapo_tf.runs.sweep import Progress, sweep
 from lapo_tf.runs.trials import DONE, FAILED, NEW, RESUME, Cluster, parse_agent, parse_seeds, state
 from lapo_tf.runs.watch import describe, duration
 from lapo_tf.sweep import SweepCommand, all_trials
+from lapo_tf.training.options import resolved
 from lapo_tf.training.run_folder import RunFolder
 
 TOY = "toy-navigation"
@@ -71,7 +72,7 @@ def test_states_and_dry_run(tmp_path):
     def train_to(step: int, **options) -> None:
         made = trial(**options)
         folder = RunFolder(made.folder)
-        folder.write_config(made.config.resolved(), {"id": "x", "provenance": "own"}, {})
+        folder.write_config(resolved(made.config), {"id": "x", "provenance": "own"}, {})
         folder.write_metrics([{"step": step, "eval/normalized_score": 1.0, "time/seconds": 5.0}])
 
     assert state(trial()) == NEW
@@ -109,7 +110,7 @@ def test_a_sweep_in_python(tmp_path, monkeypatch, broken):
         report(progress)
         for trial in trials:
             folder = RunFolder(trial.folder)
-            folder.write_config(trial.config.resolved(), {"id": "x", "provenance": "own"}, {})
+            folder.write_config(resolved(trial.config), {"id": "x", "provenance": "own"}, {})
             folder.write_metrics([{"step": 20, "eval/normalized_score": trial.config.seed, "time/seconds": 5.0}])
             progress.states[trial.name] = DONE
             report(progress)
