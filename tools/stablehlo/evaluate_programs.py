@@ -20,7 +20,7 @@ from lapo_tf import runtime
 
 runtime.quiet()
 
-from make_programs import acting_variables, config_of  # noqa: E402
+from make_programs import acting_variables, run_config  # noqa: E402
 from tqdm.auto import tqdm  # noqa: E402
 
 from lapo_tf.training.trainer import Trainer  # noqa: E402
@@ -36,7 +36,7 @@ def unpack(data: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 def evaluate(entry: dict[str, Any], trained: Mapping[str, np.ndarray], log: dict[str, Any], folder: Path) -> None:
     """One run folder."""
-    trainer = Trainer(config_of(entry["run"] | {"run_dir": str(folder)}), progress=False)
+    trainer = Trainer(run_config(entry["run"] | {"run_dir": str(folder)}), progress=False)
     path = folder / "config.yaml"
     values = yaml.safe_load(path.read_text())
     values["trained_by"] = f"tools/stablehlo: this loop's StableHLO on {log['device']} by jax {log['jax']}"
