@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from robot_bridge.errors import ArgumentParser, UserError, command, require
-from robot_bridge.node.policy_node import DIAGNOSTICS, DIAGNOSTICS_TYPE, TRIGGER
+from robot_bridge.node.diagnostics import DIAGNOSTICS, DIAGNOSTICS_TYPE
+from robot_bridge.node.policy_node import TRIGGER
 from robot_bridge.node.timing import keep_time
 from robot_bridge.robot.bundle import Description
 from robot_bridge.server import RosbridgeServer

@@ -19,7 +19,6 @@ import io
 import json
 import os
 import queue
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -33,6 +32,7 @@ from robot_bridge.counters import Counters
 from robot_bridge.errors import ArgumentParser, UserError, command, require
 from robot_bridge.node.outputs import time_message
 from robot_bridge.node.timing import keep_time
+from robot_bridge.signals import on_ending
 from robot_bridge.simulation.controllers import Controller
 from robot_bridge.simulation.viewer import Viewer
 from robot_bridge.transport import Message, Respond, Transport
@@ -399,8 +399,7 @@ def main() -> None:
         f"{args.task} at {place(args)}, {'in lock-step' if args.lock_step else f'at {args.speed:g} x real time'}",
         flush=True,
     )
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: simulation.stop())
+    on_ending(simulation.stop)
     keep_time()
     try:
         simulation.run(args.episodes)
