@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from robot_bridge.errors import ArgumentParser, UserError, command, require
-from robot_bridge.node.diagnostics import DIAGNOSTICS, DIAGNOSTICS_TYPE
-from robot_bridge.node.policy_node import TRIGGER
 from robot_bridge.node.timing import keep_time
 from robot_bridge.robot.bundle import Description
 from robot_bridge.server import RosbridgeServer
-from robot_bridge.transport import Message, RosbridgeTransport
+from robot_bridge.simulation.processes import STOP_WITHIN, Processes, Watcher, default_robot, read
 
 DESCRIPTION = """Server, simulated robot and policy node in one command, with their state on one line.
 
@@ -35,103 +29,14 @@ In real time the policy is guarded as on a real arm; --lock-step runs it as lapo
 NUMBERS: tuple[str, ...] = ("loop_rate_hz", "deadline_misses", "jitter_ms", "work_ms", "latency_ms", "round_trip_ms")
 NUMBERS += ("sent", "limited", "holds", "faults")
 START_WITHIN = 60.0  # s for the simulation to load
-STOP_WITHIN = 8.0  # s for a process to end by itself
 FILM_WITHIN = 300.0  # s for a simulation that has a film to draw yet
-
-
-class Processes:
-    """Child processes that end together."""
-
-    def __init__(self) -> None:
-        self._children: dict[str, subprocess.Popen[str]] = {}
-        self.lines: dict[str, list[str]] = {}
-
-    def start(self, name: str, arguments: Sequence[str]) -> None:
-        """`python -m robot_bridge.<name>` with its output kept."""
-        child = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", f"robot_bridge.{name}", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,  # Ctrl-C reaches the demo only, which ends them in order
-        )
-        self._children[name], self.lines[name] = child, []
-        threading.Thread(target=self._read, args=(name, child), daemon=True).start()
-
-    def _read(self, name: str, child: subprocess.Popen[str]) -> None:
-        assert child.stdout is not None
-        for line in child.stdout:
-            self.lines[name].append(line.rstrip())
-
-    def failed(self) -> str | None:
-        """The name of a process that ended with an error."""
-        return next((name for name, child in self._children.items() if child.poll() not in (None, 0)), None)
-
-    def ended(self, name: str) -> bool:
-        """Whether it has ended."""
-        return self._children[name].poll() is not None
-
-    def stop(self, name: str, within: float = STOP_WITHIN) -> None:
-        """Ask it to end, and wait; kill it if it does not."""
-        child = self._children[name]
-        if child.poll() is None:
-            child.send_signal(signal.SIGINT)
-        try:
-            child.wait(within)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-
-    def stop_all(self, within: float = STOP_WITHIN) -> None:
-        """The last started first."""
-        for name in reversed(list(self._children)):
-            self.stop(name, within)
-
-
-class Watcher:
-    """Follows the simulation and the node as one more client."""
-
-    def __init__(self, url: str) -> None:
-        self.transport = RosbridgeTransport(url)
-        self.sim: dict[str, Any] = {}
-        self.node: dict[str, str] = {}
-        self.transport.subscribe("/sim/status", "std_msgs/msg/String", self._on_sim)
-        self.transport.subscribe(DIAGNOSTICS, DIAGNOSTICS_TYPE, self._on_node)
-        self.transport.start()
-
-    def _on_sim(self, message: Message) -> None:
-        self.sim = json.loads(message["data"])
-
-    def _on_node(self, message: Message) -> None:
-        self.node = {value["key"]: value["value"] for value in message["status"][0]["values"]}
-
-    def call(self, service: str, timeout: float = 5.0) -> tuple[bool, str]:
-        """Call a Trigger service and wait for its answer."""
-        done, answers = threading.Event(), []
-
-        def answered(values: Message | None, error: str | None) -> None:
-            answers.append((values is not None and values["success"], error or str(values and values["message"])))
-            done.set()
-
-        self.transport.call_service(service, TRIGGER, {}, answered, timeout)
-        done.wait(timeout + 1.0)
-        return answers[0] if answers else (False, "no answer")
-
-    def line(self, seconds: float) -> str:
-        """All on one line."""
-        sim, node = self.sim, self.node
-        return (
-            f"{seconds:6.1f} s  episode {sim.get('episode', sim.get('number', '-'))}  step {sim.get('steps', 0):4d}  "
-            f"return {sim.get('score', 0.0):5.1f}  {node.get('state', '-'):9s} {node.get('guards', '')[:40]:40s} "
-            f"misses {node.get('deadline_misses', '-')}"
-        )
 
 
 def parser() -> ArgumentParser:
     parser = ArgumentParser(prog="robot_bridge.demo", description=DESCRIPTION)
     parser.add_argument("--policy", type=Path, required=True, help="folder of the bundle (python -m lapo_tf.export)")
-    parser.add_argument("--robot", help="robot config; default: sim-kitchen, or none in --lock-step")
+    parser.add_argument("--robot", help="robot config; default: one for simulations that fits, none in --lock-step")
+    parser.add_argument("--env", metavar="ID", help="another environment than the bundle's, see robot_bridge.sim")
     parser.add_argument("--episodes", type=int, default=3, help="episodes to run")
     parser.add_argument("--minutes", type=float, help="begin episodes for so long, however many they are")
     parser.add_argument("--seed", type=int, default=0, help="episode i is reset with seed + i")
@@ -153,17 +58,27 @@ def main() -> None:
         args.minutes is None or not args.lock_step, "--minutes", args.minutes, "none with --lock-step: no time runs"
     )
     description = Description.read(args.policy)
-    robot = args.robot or default_robot(description, args.lock_step)
+    robot = None if args.lock_step else args.robot or default_robot(description)
     processes, server = Processes(), RosbridgeServer(port=0)
     server.start()
     with tempfile.TemporaryDirectory() as temporary:
         report, results = Path(temporary) / "node.json", Path(temporary) / "sim.json"
         try:
-            sim = ["--task", description.task, "--url", server.url, "--seed", str(args.seed), "--results", str(results)]
+            sim = [
+                "--policy",
+                str(args.policy),
+                "--url",
+                server.url,
+                "--seed",
+                str(args.seed),
+                "--results",
+                str(results),
+            ]
             node = ["--policy", str(args.policy), "--url", server.url, "--report", str(report)]
             sim += ["--lock-step", "--episodes", str(args.episodes)] if args.lock_step else []
             sim += ["--video", str(args.video)] if args.video else []
             sim += ["--viewer"] if args.viewer else []
+            sim += ["--env", args.env] if args.env else []
             node += ["--lock-step"] if args.lock_step else ["--robot", str(robot)]
             node += ["--log", str(args.log)] if args.log else []
             processes.start("sim", sim)
@@ -187,16 +102,6 @@ def main() -> None:
         finally:
             processes.stop_all()
             server.stop()
-
-
-def default_robot(description: Description, lock_step: bool) -> str | None:
-    """The config for a task's simulation."""
-    if lock_step:
-        return None
-    for beginning, name in (("kitchen-", "sim-kitchen"), ("maze2d-", "sim-maze")):
-        if description.task.startswith(beginning):
-            return name
-    raise UserError(f"no config comes along for {description.task} in real time: give --robot, or --lock-step")
 
 
 def check_alive(processes: Processes) -> None:
@@ -242,11 +147,6 @@ def watch(processes: Processes, watcher: Watcher, episodes: int, minutes: float 
                 end="" if live else "\n",
                 flush=True,
             )
-
-
-def read(path: Path) -> dict[str, Any]:
-    """What a process reported at its end."""
-    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def finish(

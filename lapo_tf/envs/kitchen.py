@@ -187,6 +187,10 @@ class KitchenEnv(gym.Env[np.ndarray, np.ndarray]):
         """Seconds in one call of `substep`."""
         return self.dt / SUBSTEPS
 
+    def joint_state(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positions [9] and velocities [9] of the robot's joints without the sensor's noise, for simulations."""
+        return self.data.qpos[:9].copy(), self.data.qvel[:9].copy()
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
         mujoco.mj_resetData(self.model, self.data)  # velocities, controls and solver warm start too

@@ -143,6 +143,10 @@ class Maze2dEnv(gym.Env[np.ndarray, np.ndarray]):
         }
         self._renderer = MujocoRenderer(self.model, self.data, camera, width, height)
 
+    def joint_state(self) -> tuple[np.ndarray, np.ndarray]:
+        """The ball's position [2] (cells) and velocity [2] (cells/s), for simulations."""
+        return self.data.qpos.copy(), self.data.qvel.copy()
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
         mujoco.mj_resetData(self.model, self.data)

@@ -121,6 +121,7 @@ def describe(
     quantiles = np.quantile(observations, QUANTILES, axis=0).T
     scaling = run.agent.spec.scaling
     values = run.folder.read()
+    env_id = run.task.env_id
     return Description(
         task=run.task.name,
         control_rate=names.control_rate,
@@ -141,6 +142,11 @@ def describe(
             "step": run.step,
             "seed": run.config.seed,
             "versions": values.get("versions", {}),
+        },
+        environment={
+            "id": f"lapo_tf.envs:{env_id}" if env_id.startswith("lapo/") else env_id,  # the module registers it
+            "score_min": run.task.score_min,
+            "score_max": run.task.score_max,
         },
     )
 

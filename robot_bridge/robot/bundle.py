@@ -11,19 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError, model_validator
-from pydantic.dataclasses import dataclass
 
-from robot_bridge.bounds import between
 from robot_bridge.errors import UserError
-
-LOGGER = logging.getLogger(__name__)
 
 FORMAT = 1
 """Version of the bundle's layout that this code reads."""
@@ -36,21 +30,8 @@ MODEL, NOVELTY, DESCRIPTION = "policy.tflite", "novelty.tflite", "policy.json"
 RANGE_SLACK = 1.0
 CONSTANT_SLACK = 1e-3
 
-CHECKSUM = "description_sha256"
-"""Entry of `policy.json` that covers all of its others."""
 
-STRICT = ConfigDict(extra="forbid")
-Finite = Annotated[float, between(-1e30, 1e30)]
-Positive = Annotated[float, between(1e-12, 1e12)]
-
-
-def _quantity(name: str) -> str:
-    if name not in ("velocity", "position", "effort"):
-        raise ValueError(f"'{name}': expected velocity, position or effort")
-    return name
-
-
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class ObservationEntry:
     """One number of the observation.
 
@@ -64,37 +45,25 @@ class ObservationEntry:
 
     name: str
     unit: str
-    low: Finite
-    high: Finite
-    quantiles: tuple[Finite, ...]
-    constant: Finite | None = None
-
-    @model_validator(mode="after")
-    def _ordered(self) -> ObservationEntry:
-        if self.low > self.high or list(self.quantiles) != sorted(self.quantiles):
-            raise ValueError(f"'{self.name}': expected low <= high, and quantiles in order")
-        return self
+    low: float
+    high: float
+    quantiles: tuple[float, ...]
+    constant: float | None = None
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class ActionEntry:
     """One number of the action, within [low, high]; times `scale` it is the joint's `quantity` in `unit`."""
 
     joint: str
-    quantity: Annotated[str, AfterValidator(_quantity)]
+    quantity: str
     unit: str
-    scale: Positive
-    low: Finite
-    high: Finite
-
-    @model_validator(mode="after")
-    def _ordered(self) -> ActionEntry:
-        if self.low >= self.high:
-            raise ValueError(f"'{self.joint}': expected low < high")
-        return self
+    scale: float
+    low: float
+    high: float
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class NoveltyScore:
     """One of the scores that tell how unlike the training data a moment is; `threshold` is what held-out data reach.
 
@@ -106,17 +75,17 @@ class NoveltyScore:
     """
 
     name: str
-    threshold: Positive
+    threshold: float
     calibration: str
-    alarms: Finite | None = None
+    alarms: float | None = None
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
 class Description:
     """`policy.json`."""
 
     task: str
-    control_rate: Annotated[float, between(0.01, 10_000.0)]
+    control_rate: float
     observations: tuple[ObservationEntry, ...]
     actions: tuple[ActionEntry, ...]
     novelty: tuple[NoveltyScore, ...]
@@ -130,16 +99,14 @@ class Description:
     """The run, its step, seed and versions."""
     check: dict[str, Any] = field(default_factory=dict)
     """How the exported model was compared with the trained one."""
+    environment: dict[str, Any] = field(default_factory=dict)
+    """The simulator of its task: `id`, gymnasium's with the module that registers it, and the returns of the scores 0
+    and 100, `score_min` and `score_max`. Empty in bundles made before November 2026, and where there is none."""
 
-    @model_validator(mode="after")
-    def _named_once(self) -> Description:
-        for what, names in (
-            ("observations", [entry.name for entry in self.observations]),
-            ("actions", [action.joint for action in self.actions]),
-        ):
-            if twice := next((name for name in names if names.count(name) > 1), None):
-                raise ValueError(f"{what}: '{twice}' is named twice")
-        return self
+    def normalized(self, total: float) -> float:
+        """The normalized score of an episode's return; the return itself where no scores are known."""
+        low, high = self.environment.get("score_min"), self.environment.get("score_max")
+        return total if low is None or high is None else 100.0 * (total - low) / (high - low)
 
     @staticmethod
     def read(folder: Path) -> Description:
@@ -159,29 +126,24 @@ class Description:
         version = values.pop("format", None) if isinstance(values, dict) else None
         if version != FORMAT:
             raise UserError(f"{path} is of format {version}, this robot_bridge reads {FORMAT}: {hint}")
-        said, found = values.pop(CHECKSUM, None), _checksum(values)
-        if said is None:
-            LOGGER.warning("%s has no checksum of its own (an older export): that nobody changed it is not sure", path)
-        elif said != found:
-            raise UserError(f"{path} was changed after it was made ({CHECKSUM} differs): {hint}")
         try:
-            return TypeAdapter(Description).validate_python(values)
-        except ValidationError as error:
-            wrong = error.errors(include_url=False)[0]
-            place = ".".join(map(str, wrong["loc"]))
-            raise UserError(f"{path} is damaged ({place} {wrong['msg']}): {hint}") from None
+            parts: dict[str, Any] = {
+                "observations": tuple(_entry(ObservationEntry, v) for v in values.pop("observations")),
+                "actions": tuple(_entry(ActionEntry, v) for v in values.pop("actions")),
+                "novelty": tuple(_entry(NoveltyScore, v) for v in values.pop("novelty")),
+            }
+            return Description(**parts, **values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): {hint}") from None
 
     def to_json(self) -> str:
         """What `read` reads."""
-        values = json.loads(json.dumps({k: _plain(v) for k, v in vars(self).items()}))
-        values = {"format": FORMAT, CHECKSUM: _checksum(values)} | values
+        values = {"format": FORMAT} | {k: _plain(v) for k, v in vars(self).items()}
         return json.dumps(values, indent=1, allow_nan=False) + "\n"
 
 
-def _checksum(values: dict[str, Any]) -> str:
-    """SHA-256 of a description's values, however their text is spaced."""
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+def _entry(kind: type, values: dict[str, Any]) -> Any:
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 def _plain(value: Any) -> Any:

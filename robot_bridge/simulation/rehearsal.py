@@ -21,13 +21,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from robot_bridge.demo import Processes, Watcher, default_robot, read
 from robot_bridge.errors import UserError
-from robot_bridge.node.diagnostics import DIAGNOSTICS, DIAGNOSTICS_TYPE
+from robot_bridge.node.policy_node import DIAGNOSTICS, DIAGNOSTICS_TYPE
 from robot_bridge.robot.bundle import Description
 from robot_bridge.robot.config import load_robot
 from robot_bridge.robot.robot import JOINT_STATE, OUTPUT_TYPES
 from robot_bridge.server import RosbridgeServer
+from robot_bridge.simulation.processes import Processes, Watcher, default_robot, read
 from robot_bridge.transport import Message
 
 START_WITHIN = 120.0  # s for the child processes; a busy machine takes its time
@@ -100,8 +100,8 @@ class Rehearsal:
         """
         self._policy = str(policy)
         description = Description.read(Path(policy))
-        self._task, self._seed = description.task, seed
-        self._robot = robot or str(default_robot(description, False))
+        self._seed = seed
+        self._robot = robot or default_robot(description)
         output = load_robot(self._robot).outputs[0]
         if output.kind in ("trajectory", "follow"):
             raise UserError(f"{self._robot} is commanded by {output.kind}: expected velocity, position or effort")
@@ -116,7 +116,7 @@ class Rehearsal:
         self.server.start()
         try:
             at = ["--url", self.server.url]
-            self._processes.start("sim", ["--task", self._task, "--seed", str(self._seed), *at])
+            self._processes.start("sim", ["--policy", self._policy, "--seed", str(self._seed), *at])
             self._watcher = Watcher(self.server.url)
             self._until(lambda: bool(self._watcher.sim), START_WITHIN, "the simulation says nothing")
             self._processes.start("run", ["--policy", self._policy, "--robot", self._robot, *at])
@@ -226,12 +226,21 @@ def lock_step(policy: Path | str, episodes: int = 1, seed: int = 0) -> dict[int,
     Raises:
         UserError: no such bundle, or a process that failed.
     """
-    task = Description.read(Path(policy)).task
     processes = Processes()
     with tempfile.TemporaryDirectory() as temporary, RosbridgeServer(port=0) as server:
         results = Path(temporary) / "sim.json"
         at = ["--url", server.url, "--lock-step"]
-        sim = ["--task", task, "--seed", str(seed), "--episodes", str(episodes), "--results", str(results), *at]
+        sim = [
+            "--policy",
+            str(policy),
+            "--seed",
+            str(seed),
+            "--episodes",
+            str(episodes),
+            "--results",
+            str(results),
+            *at,
+        ]
         try:
             processes.start("sim", sim)
             processes.start("run", ["--policy", str(policy), *at])

@@ -37,8 +37,9 @@ def for_task(task: str, seed: int = 0) -> Any:
     """A policy of random weights that fits a task's environment."""
     from lapo_tf.tasks import load_task
 
-    env = load_task(task).make_env()
-    names = load_task(task).names(env)
+    known = load_task(task)
+    env = known.make_env()
+    names = known.names(env)
     env.close()
     rng = np.random.default_rng(seed)
     description = Description(
@@ -48,8 +49,19 @@ def for_task(task: str, seed: int = 0) -> Any:
         actions=tuple(ActionEntry(a.joint, a.quantity, a.unit, a.scale, -1, 1) for a in names.actions),
         novelty=(),
         sha256={},
+        environment={"id": f"lapo_tf.envs:{known.env_id}", "score_min": known.score_min, "score_max": known.score_max},
     )
     return LinearPolicy(description, rng.normal(size=(len(names.actions), len(names.observations))) * 0.3)
+
+
+def simulate(transport: Any, task: str, **options: Any) -> Any:
+    """A simulation of a task's environment."""
+    from robot_bridge.simulation.environment import make_environment
+    from robot_bridge.simulation.simulation import Simulation
+
+    policy = for_task(task).description
+    env = make_environment(policy)
+    return Simulation(transport, env, policy, **{"say": lambda line: None} | options)
 
 
 def arm_policy(joints: tuple[str, ...] = ("a", "b"), target: float = 0.5, rate: float = 50.0, **entries: Any) -> Any:
@@ -68,15 +80,11 @@ def arm_policy(joints: tuple[str, ...] = ("a", "b"), target: float = 0.5, rate: 
 
 
 def arm_robot(**changes: Any) -> Robot:
-    """A robot of two joints that takes velocities; settings of its guards go by their own names."""
-    from dataclasses import fields
-
-    from robot_bridge.guards.limits import JointLimits
-    from robot_bridge.guards.settings import GuardSettings
+    """A robot of two joints that takes velocities."""
+    from robot_bridge.node.limits import JointLimits
     from robot_bridge.robot.robot import Input, Output
 
     limits = JointLimits([-1, -1], [1, 1], [1, 1], [5, 5], [500, 500])
-    guards = {f.name: changes.pop(f.name) for f in fields(GuardSettings) if f.name in changes}
     values: dict[str, Any] = {
         "name": "arm",
         "joints": {"a": "a", "b": "b"},
@@ -84,6 +92,5 @@ def arm_robot(**changes: Any) -> Robot:
         "inputs": (Input("/joint_states"),),
         "outputs": (Output("velocity", "/commands", ("a", "b")),),
         "limits": limits,
-        "guards": GuardSettings(**guards),
     }
     return Robot(**values | changes)

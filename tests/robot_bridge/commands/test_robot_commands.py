@@ -19,7 +19,7 @@ from places import SUPPORT
 pytest.importorskip("websockets", reason="the robot extra is not installed")
 pytest.importorskip("roslibpy", reason="the robot extra is not installed")
 
-from robot_fakes import arm_policy, arm_robot
+from robot_fakes import arm_policy, arm_robot, for_task
 
 from robot_bridge import check, run
 from robot_bridge.errors import UserError
@@ -151,8 +151,8 @@ def test_a_policy_on_a_robot_over_a_real_bridge(server: RosbridgeServer, arm: Ar
     assert run.summary(node)["state"] == "inactive"
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, timeout=60)
+def command(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, timeout=60, cwd=folder)
 
 
 @pytest.mark.parametrize(
@@ -162,12 +162,15 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["robot_bridge.check", "--policy", "x", "--robot", "franka", "--sec", "1"], "unknown option '--sec'"),
         (["robot_bridge.demo", "--policy", "nowhere"], "nowhere is no policy bundle"),
         (["robot_bridge.demo", "--policy", "x", "--minutes", "1", "--lock-step"], "--minutes is 1.0: expected none"),
-        (["robot_bridge.sim", "--task", "maze2d-umaze", "--url", "ws://localhost:1"], "localhost:1"),
-        (["robot_bridge.sim", "--task", "maze2d-umaze", "--transport", "rclpy"], "rclpy"),
+        (["robot_bridge.sim", "--policy", "nowhere"], "nowhere is no policy bundle"),
+        (["robot_bridge.sim", "--policy", "maze", "--url", "ws://localhost:1"], "localhost:1"),
+        (["robot_bridge.sim", "--policy", "maze", "--transport", "rclpy"], "rclpy"),
     ],
 )
-def test_mistakes_are_one_line(arguments: list[str], message: str) -> None:
-    done = command(*arguments)
+def test_mistakes_are_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "maze").mkdir()
+    (tmp_path / "maze" / "policy.json").write_text(for_task("maze2d-umaze").description.to_json())
+    done = command(*arguments, folder=tmp_path)
     assert done.returncode == 1
     assert message in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 import threading
@@ -16,15 +17,17 @@ import pytest
 pytest.importorskip("websockets", reason="the robot extra is not installed")
 pytest.importorskip("roslibpy", reason="the robot extra is not installed")
 
-from robot_fakes import for_task
+from places import SUPPORT
+from robot_fakes import for_task, simulate
 
 from lapo_tf.tasks import load_task
 from robot_bridge.errors import UserError
 from robot_bridge.node.policy_node import PolicyNode
 from robot_bridge.robot.robot import simulated
 from robot_bridge.server import RosbridgeServer
-from robot_bridge.sim import Simulation
 from robot_bridge.simulation.controllers import FOLLOW, TRAJECTORY
+from robot_bridge.simulation.environment import make_environment
+from robot_bridge.simulation.simulation import Simulation
 from robot_bridge.simulation.viewer import camera
 from robot_bridge.transport import RosbridgeTransport
 
@@ -69,7 +72,7 @@ def test_lock_step_is_the_environment_to_the_last_bit(server: RosbridgeServer, t
     policy = for_task(task)
     seen: list[np.ndarray] = []
     out, back = RosbridgeTransport(server.url), RosbridgeTransport(server.url)
-    simulation = Simulation(out, task, lock_step=True, seed=3, say=lambda line: None)
+    simulation = simulate(out, task, lock_step=True, seed=3, say=lambda line: None)
     simulation.max_steps = steps
     node = PolicyNode(back, policy, simulated(policy.description), say=lambda line: None)
     infer = policy.infer
@@ -108,8 +111,8 @@ def test_lock_step_is_the_environment_to_the_last_bit(server: RosbridgeServer, t
 
 @pytest.fixture
 def kitchen() -> Iterator[Simulation]:
-    simulation = Simulation(Direct(), "kitchen-complete", say=lambda line: None)  # type: ignore[arg-type]
-    simulation.env.noise_amplitude = np.zeros(30)
+    simulation = simulate(Direct(), "kitchen-complete", say=lambda line: None)  # type: ignore[arg-type]
+    simulation.env.unwrapped.noise_amplitude = np.zeros(30)
     simulation._reset()
     yield simulation
     simulation.env.close()
@@ -117,7 +120,7 @@ def kitchen() -> Iterator[Simulation]:
 
 def advance(simulation: Simulation, seconds: float) -> np.ndarray:
     """Let time pass; the positions at the end."""
-    for _ in range(round(seconds / simulation._slice_dt)):
+    for _ in range(round(seconds / simulation._step_dt)):
         simulation._handle_inbox()
         simulation._advance()
     return simulation._position.copy()
@@ -193,7 +196,7 @@ def test_wrong_arrays_are_refused(kitchen: Simulation, data: Any) -> None:
 
 def test_reset_and_lock_services(server: RosbridgeServer) -> None:
     out, back = RosbridgeTransport(server.url), RosbridgeTransport(server.url)
-    simulation = Simulation(out, "maze2d-umaze", seed=5, say=lambda line: None)
+    simulation = simulate(out, "maze2d-umaze", seed=5, say=lambda line: None)
     simulation.open()
     out.start()
     back.start()
@@ -226,7 +229,7 @@ def test_reset_and_lock_services(server: RosbridgeServer) -> None:
 
 def test_the_sensor_fails_as_asked_and_the_truth_is_told() -> None:
     direct = Direct()
-    simulation = Simulation(direct, "maze2d-umaze", seed=1, say=lambda line: None)  # type: ignore[arg-type]
+    simulation = simulate(direct, "maze2d-umaze", seed=1, say=lambda line: None)  # type: ignore[arg-type]
 
     def said(sensor: str) -> tuple[list[dict], dict]:
         """What comes on /joint_states, and the truth, one step later."""
@@ -254,7 +257,7 @@ def test_the_sensor_fails_as_asked_and_the_truth_is_told() -> None:
 
 def test_a_command_is_in_force_from_the_nearest_slice(monkeypatch: pytest.MonkeyPatch) -> None:
     """In real time: one that comes in the first half of a slice acts in it, one of the second half in the next."""
-    simulation = Simulation(Direct(), "maze2d-umaze", say=lambda line: None)  # type: ignore[arg-type]
+    simulation = simulate(Direct(), "maze2d-umaze", say=lambda line: None)  # type: ignore[arg-type]
     naps, steps = 0, []
     now = time.monotonic()
 
@@ -267,8 +270,8 @@ def test_a_command_is_in_force_from_the_nearest_slice(monkeypatch: pytest.Monkey
         if naps == 6:
             simulation.stop()
 
-    monkeypatch.setattr("robot_bridge.sim.time.sleep", sleep)
-    monkeypatch.setattr("robot_bridge.sim.time.monotonic", lambda: now)
+    monkeypatch.setattr("robot_bridge.simulation.simulation.time.sleep", sleep)
+    monkeypatch.setattr("robot_bridge.simulation.simulation.time.monotonic", lambda: now)
     late = 1  # the third nap: the first half of the second slice
     simulation.run()
     assert steps == [0, 0, 0, 1, 1, 2]
@@ -283,8 +286,7 @@ def test_a_command_is_in_force_from_the_nearest_slice(monkeypatch: pytest.Monkey
 
 def test_a_film_does_not_hold_up_real_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawn is what was, but only when the episode is over."""
-    monkeypatch.setattr("lapo_tf.plots.films.choose_gl", lambda: None)
-    simulation = Simulation(Direct(), "maze2d-umaze", video=tmp_path, say=lambda line: None)  # type: ignore[arg-type]
+    simulation = simulate(Direct(), "maze2d-umaze", video=tmp_path, say=lambda line: None)  # type: ignore[arg-type]
     data, drawn = simulation.env.unwrapped.data, []
 
     def render() -> np.ndarray:
@@ -310,7 +312,7 @@ def test_a_viewer_without_a_screen_is_told_in_one_line(monkeypatch: pytest.Monke
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError, match="--viewer needs a screen"):
-        Simulation(Direct(), "maze2d-umaze", viewer=True)  # type: ignore[arg-type]
+        simulate(Direct(), "maze2d-umaze", viewer=True)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("task", ["kitchen-complete", "maze2d-umaze", "hopper-medium"])
@@ -320,18 +322,26 @@ def test_the_viewer_looks_from_where_films_are_taken(task: str) -> None:
     env.close()
 
 
-def test_unknown_task() -> None:
-    with pytest.raises(UserError, match="unknown task 'kitchen': did you mean"):
-        Simulation(Direct(), "kitchen")  # type: ignore[arg-type]
+def test_an_environment_that_cannot_be_had_is_told_in_one_line() -> None:
+    policy = for_task("maze2d-umaze").description
+    with pytest.raises(UserError, match=r"cannot make the environment 'lapo_tf\.envs:lapo/Wolk-v0'"):
+        make_environment(policy, "lapo_tf.envs:lapo/Wolk-v0")
+    with pytest.raises(UserError, match="needs the module nowhere, which is not here"):
+        make_environment(policy, "nowhere:Arm-v0")
+    with pytest.raises(UserError, match=r"has observations of shape \(60,\): expected the bundle's \(4,\)"):
+        make_environment(policy, "lapo_tf.envs:lapo/KitchenMixed-v0")
+    with pytest.raises(UserError, match="names no environment: give --env"):
+        make_environment(dataclasses.replace(policy, environment={}))
 
 
 def test_the_simulation_loads_no_tensorflow() -> None:
     code = """
 import sys
-from robot_bridge.sim import Simulation
+from robot_fakes import simulate
 class T: pass
-Simulation(T(), "maze2d-umaze")
+simulate(T(), "maze2d-umaze")
 print([name for name in sys.modules if name.split(".")[0] in ("tensorflow", "keras")])
 """
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-W", "ignore", "-c", f"import sys; sys.path.insert(0, {str(SUPPORT)!r})" + code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
