@@ -19,7 +19,7 @@ class DataTask(Protocol):
     def name(self) -> str: ...
 
     @property
-    def env_id(self) -> str: ...
+    def env_id(self) -> str | None: ...
 
     @property
     def minari_id(self) -> str | None: ...
@@ -48,6 +48,10 @@ def task_of(recording: Recording, known: Iterable[DataTask]) -> DataTask | None:
     env_id = environment_id(recording.metadata)
     named = OFFICIAL_SHA256.get(str(recording.source.sha256))
     for task in known:
-        if task.name == named or env_id == task.env_id or recording.source.id in (task.minari_id, task.collected_id):
+        if (
+            task.name == named
+            or (env_id and env_id == task.env_id)
+            or recording.source.id in (task.minari_id, task.collected_id)
+        ):
             return task
     return None

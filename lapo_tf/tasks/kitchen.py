@@ -60,7 +60,7 @@ class KitchenTask(Task):
     @property
     def elements(self) -> tuple[str, ...]:
         """What the task asks for."""
-        return tuple(gym.spec(self.env_id).kwargs["tasks_to_complete"])
+        return tuple(gym.spec(str(self.env_id)).kwargs["tasks_to_complete"])
 
     @property
     def relabel(self) -> Relabel:

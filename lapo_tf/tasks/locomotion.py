@@ -39,7 +39,7 @@ class LocomotionTask(Task):
 
         policy = single_policy(policies, f"{self.name} records one policy")
         return collect_locomotion(
-            self.name, self.env_id, policy, count, seed, dataset_id, force=force, progress=progress
+            self.name, str(self.env_id), policy, count, seed, dataset_id, force=force, progress=progress
         )
 
 

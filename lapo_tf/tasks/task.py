@@ -6,6 +6,7 @@ method; a family is a subclass in a file of its own.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
 import lapo_tf.envs  # noqa: F401 (registers the environments)
 from lapo_tf.config import DataChoice, config_dir
@@ -21,9 +23,9 @@ from lapo_tf.data.dataset import OfflineDataset
 from lapo_tf.data.download import NotDownloadedError, download, is_local
 from lapo_tf.data.readers import load_dataset
 from lapo_tf.data.rewards import Relabel
-from lapo_tf.errors import UserError
+from lapo_tf.errors import UserError, first_line
 from lapo_tf.tasks.names import Names, environment_names
-from lapo_tf.yaml_files import read_yaml
+from lapo_tf.yaml_files import STRICT, read_yaml
 
 PolicyUse: TypeAlias = Literal["none", "optional", "required"]
 
@@ -32,17 +34,40 @@ TABLE_2_AGENTS = ("bc", "bcq", "plas", "awac", "awac-gmm", "iql", "cql", "lapo")
 
 
 @dataclass(frozen=True)
-class Task:
-    """An environment with data to learn from.
+class Criterion:
+    """The number by which policies of a task are compared."""
 
-    `normalized` = 100 (return - score_min) / (score_max - score_min), D4RL's reference scores. `paper` holds the
-    published scores of the paper's Tables 2 and 3, by agent.
+    metric: str
+    """Column of `metrics.csv`."""
+    label: str
+    """For people."""
+    sign: int = 1
+    """1 where more is better, -1 where less is."""
+
+
+SCORE = Criterion("eval/normalized_score", "normalized score")
+RETURN = Criterion("eval/return", "return")
+HELD_OUT = Criterion("offline/action_error_best", "action error on the best held-out episodes", -1)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Data to learn from and, where there is one, the environment to act in.
+
+    `normalized` = 100 (return - score_min) / (score_max - score_min), with D4RL's reference scores where it has any.
+    `paper` holds the published scores of the paper's Tables 2 and 3, by agent.
     """
 
+    __pydantic_config__: ClassVar = STRICT
+
     name: str
-    env_id: str
-    score_min: float
-    score_max: float
+    env_id: str | None = None
+    """Gymnasium id of the environment; `module:Name-v0` imports the module that registers it. None: there is none, and
+    policies are judged on held-out episodes."""
+    score_min: float | None = None
+    """Return of the score 0; without it and `score_max`, policies are judged by their returns."""
+    score_max: float | None = None
+    """Return of the score 100."""
     minari_id: str | None = None
     """Published data set, downloaded on first use."""
     collected_id: str | None = None
@@ -50,6 +75,19 @@ class Task:
     policy: PolicyUse = "none"
     """Whether the collection records trained policies that its maker may give, or has to."""
     paper: dict[str, float] = field(default_factory=dict)
+    dataset: str | None = None
+    """Data set of a task of one's own: a D4RL file or a Minari id."""
+    env_options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the environment."""
+    wrapper: str | None = None
+    """`module:function` that is called with the environment and returns it wrapped, for example
+    `gymnasium.wrappers:FlattenObservation`."""
+    max_episode_steps: int | None = None
+    """Steps after which an episode ends, where the environment's own limit is not the one."""
+    success: str | None = None
+    """Key of the environment's `info` that says, at an episode's end, whether it succeeded."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """Training options of this task: `TrainConfig`'s fields, and sections of agents."""
 
     family: ClassVar[str] = "own"
     title: ClassVar[str] = "Own tasks"
@@ -63,28 +101,74 @@ class Task:
     positions_first: ClassVar[bool] = False
     """Whether an observation begins with the positions of all the simulator's joints, whatever else it holds."""
 
+    def __post_init__(self) -> None:
+        if (self.score_min is None) != (self.score_max is None):
+            raise UserError(f"task '{self.name}' has one of score_min and score_max: give both, or neither")
+        if self.score_min is not None and self.score_max == self.score_min:
+            raise UserError(
+                f"task '{self.name}': score_min and score_max are both {self.score_min:g}: give two returns"
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, read back by `lapo_tf.tasks.read_task`."""
-        return {"family": self.family} | {f.name: getattr(self, f.name) for f in fields(self)}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) not in (None, {})}
+        kind = type(self)
+        own = kind.__module__.startswith("lapo_tf.")
+        return {"family": self.family if own else f"{kind.__module__}:{kind.__qualname__}"} | values
+
+    # Environment and score
 
     def make_env(self, render_mode: str | None = None) -> gym.Env:
-        """The task's gymnasium environment."""
-        return gym.make(self.env_id, render_mode=render_mode)
+        """The task's gymnasium environment.
+
+        Raises:
+            UserError: there is none, it cannot be made, or it has spaces that no agent here can learn for.
+        """
+        if self.env_id is None:
+            raise UserError(f"task '{self.name}' has no environment: give one with --env, or judge it --offline")
+        options = dict(self.env_options) if render_mode is None else self.env_options | {"render_mode": render_mode}
+        try:
+            env = gym.make(self.env_id, max_episode_steps=self.max_episode_steps, **options)
+            if self.wrapper is not None:
+                env = named_object(self.wrapper)(env)
+        except UserError:
+            raise
+        except Exception as error:  # whatever a foreign module or constructor raises
+            raise UserError(
+                f"environment '{self.env_id}' of task '{self.name}' cannot be made ({first_line(error)}): install what "
+                "it needs, name it as module:Name-v0, or judge the policy --offline"
+            ) from error
+        for what, space in (("observations", env.observation_space), ("actions", env.action_space)):
+            if not isinstance(space, Box) or len(space.shape) != 1:
+                advice = (
+                    "agents here choose continuous numbers"
+                    if isinstance(space, Discrete | MultiDiscrete | MultiBinary)
+                    else "give a wrapper that makes them a flat Box, such as gymnasium.wrappers:FlattenObservation"
+                )
+                raise UserError(f"{what} of '{self.env_id}' are {space}: expected a Box of one dimension; {advice}")
+        return env
+
+    @property
+    def criterion(self) -> Criterion:
+        """What its policies are judged by."""
+        if self.env_id is None:
+            return HELD_OUT
+        return RETURN if self.score_min is None else SCORE
 
     def normalized(self, returns: Any) -> Any:
-        """Normalized score of a return, or of an array of returns."""
+        """Score of a return, or of an array of returns: normalized, or the return itself where no bounds are known."""
+        if self.score_min is None or self.score_max is None:
+            return returns
         return 100.0 * (returns - self.score_min) / (self.score_max - self.score_min)
 
     def training_options(self, agent: str) -> dict[str, Any]:
         """An agent's options for this task: `TrainConfig`'s fields, and the agent's own under its name.
 
-        They come from the family's file, `configs/tasks/<family>.yaml`, and its section for this task.
+        They come from the family's file, `configs/tasks/<family>.yaml`, its section for this task, and `training`.
         """
         path = config_dir() / "tasks" / f"{self.options or self.family}.yaml"
-        if not path.exists():
-            return {}
-        values = read_yaml(path)
-        for name, value in (values.pop("tasks", {}).get(self.name) or {}).items():
+        values = read_yaml(path) if path.exists() else {}
+        for name, value in ((values.pop("tasks", {}).get(self.name) or {}) | self.training).items():
             values[name] = (values.get(name) or {}) | value if isinstance(value, dict) else value
         return {name: value for name, value in values.items() if not isinstance(value, dict) or name == agent}
 
@@ -131,11 +215,20 @@ class Task:
             returns: undiscounted returns of its episodes [n].
             infos: what the environment said with each episode's last step, n.
         """
-        return {}
+        if self.success is None:
+            return {}
+        if missing := [i for i, info in enumerate(infos) if self.success not in info]:
+            has = ", ".join(map(str, infos[missing[0]])) or "nothing"
+            raise UserError(
+                f"the last info of an episode in '{self.env_id}' has no '{self.success}', but {has}: mend `success` of "
+                f"task '{self.name}'"
+            )
+        return {"success/episodes": float(np.mean([bool(np.any(info[self.success])) for info in infos]))}
 
     def describe(self, numbers: Mapping[str, float]) -> list[str]:
         """Lines for people about an evaluation, `success_numbers` among its numbers."""
-        return []
+        share = numbers.get("success/episodes")
+        return [] if share is None else [f"success      {100 * share:.0f} % of the episodes"]
 
     def progress(self, info: Mapping[str, Any], total: float) -> str:
         """How far an episode has come, for the caption of its film: by its last info and its return so far."""
@@ -198,18 +291,24 @@ class Task:
         Raises:
             UserError: it cannot be had, or does not fit the task's environment.
         """
+        spec = spec or self._own_dataset(data, progress)
+        if self.env_id is None:
+            return load_dataset(spec, max_episode_steps=self.max_episode_steps)
         env = self.make_env()
         try:
             return load_dataset(
-                spec or self._own_dataset(data, progress),
+                spec,
                 observation_space=env.observation_space,
                 action_space=env.action_space,
+                max_episode_steps=self.max_episode_steps,
             )
         finally:
             env.close()
 
     def _own_dataset(self, data: DataChoice, progress: bool) -> str:
         """The id of the task's own data set, which is here afterwards."""
+        if self.dataset is not None:
+            return self.dataset
         missing = f"task '{self.name}' has no published data set"
         if self.minari_id is not None:
             if is_local(self.minari_id):
@@ -234,6 +333,19 @@ class Task:
         if not here:
             self.collect(progress=progress)
         return self.collected_id
+
+
+def named_object(name: str) -> Any:
+    """What `module:name` names.
+
+    Raises:
+        UserError: no such module or name.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"'{name}' cannot be imported ({first_line(error)}): expected module:name") from None
 
 
 def paper_scores(scores: str, agents: Sequence[str] = TABLE_2_AGENTS) -> dict[str, float]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import yaml
 
 from lapo_tf.data import Episode
 from lapo_tf.errors import UserError
-from lapo_tf.tasks import FAMILIES, TASKS, Task, load_task, read_task, register
+from lapo_tf.tasks import FAMILIES, TASKS, Task, load_task, read_task, register, task_of_dataset
+from lapo_tf.tasks.task import HELD_OUT, RETURN
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -26,23 +29,25 @@ def test_a_task_comes_back_from_its_plain_values(name: str) -> None:
 
 def test_values_that_no_task_has_are_named() -> None:
     values = load_task("maze2d-umaze").to_dict()
-    with pytest.raises(UserError, match="field of a task 'sise': did you mean 'size'"):
-        read_task({k: v for k, v in values.items() if k != "size"} | {"sise": "umaze"})
+    with pytest.raises(UserError, match="entry in task: 'sise': did you mean 'size'"):
+        read_task(values | {"sise": "umaze"})
     with pytest.raises(UserError, match="family of tasks 'maze3d': did you mean 'maze2d'"):
         read_task(values | {"family": "maze3d"})
-    with pytest.raises(UserError, match=r"not complete .*'name'"):
+    with pytest.raises(UserError, match="name is missing"):
         read_task({"family": "maze2d"})
 
 
-def test_a_registered_task_is_known_by_name_and_family() -> None:
-    @dataclass(frozen=True)
-    class ReachTask(Task):
-        side: str = "left"
-        family: ClassVar[str] = "reach"
+@dataclass(frozen=True)
+class ReachTask(Task):
+    side: str = "left"
+    family: ClassVar[str] = "reach"
 
+
+def test_a_registered_task_is_known_by_name_and_family() -> None:
     task = register(ReachTask("reach-right", "Reach-v0", 0.0, 1.0, side="right"))
     try:
         assert load_task("reach-right") is task
+        assert task.to_dict()["family"] == "test_tasks:ReachTask"  # another process imports it from there
         assert read_task(task.to_dict()) == task
         assert task.normalized(np.array([0.0, 0.5])).tolist() == [0.0, 50.0]
         assert task.training_options("lapo") == {}
@@ -75,3 +80,77 @@ def test_tasks_are_known_without_a_simulator_or_tensorflow() -> None:
     code = f"import sys, lapo_tf.tasks; print([name for name in {heavy} if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_a_task_of_one_s_own_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "arm.hdf5").touch()
+    path = tmp_path / "my-arm.yaml"
+    path.write_text(
+        "dataset: arm.hdf5\nenv_id: Pendulum-v1\nenv_options: {g: 5.0}\nmax_episode_steps: 7\n"
+        "training: {steps: 40, lapo: {kl_weight: 0.3}}\n"
+    )
+    task = load_task(str(path))
+    assert (task.name, task.dataset, task.criterion) == ("my-arm", str(tmp_path / "arm.hdf5"), RETURN)
+    assert task.training_options("lapo") == {"steps": 40, "lapo": {"kl_weight": 0.3}}
+    assert task.training_options("bc") == {"steps": 40}
+    env = task.make_env()
+    env.reset(seed=0)
+    assert env.unwrapped.g == 5.0
+    assert [env.step(np.zeros(1))[3] for _ in range(7)] == [False] * 6 + [True]
+    assert task.normalized(3.0) == 3.0
+    path.write_text("dataset: arm.hdf5\nscore_max: 1\n")
+    with pytest.raises(UserError, match="one of score_min and score_max"):
+        load_task(str(path))
+    path.write_text("datset: arm.hdf5\nmax_episode_steps: many\n")
+    with pytest.raises(UserError, match=r"max_episode_steps is 'many'.*; also .*did you mean 'dataset'"):
+        load_task(str(path))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [
+        ("arm/reach-v0", "arm-reach-v0"),
+        ("logs/arm 2.hdf5", "arm-2"),
+        ("maze2d-umaze.hdf5", "own-maze2d-umaze"),
+        ("lapo/maze2d-umaze-v0", "maze2d-umaze"),
+        ("D4RL/kitchen/mixed-v2", "kitchen-mixed"),
+    ],
+)
+def test_a_data_set_names_its_task(dataset: str, name: str) -> None:
+    task = task_of_dataset(dataset)
+    assert task.name == name
+    assert (task is TASKS[name]) if name in TASKS else (task.dataset, task.criterion) == (dataset, HELD_OUT)
+
+
+class Narrow(gym.Wrapper):
+    """A wrapper, named by `module:class`."""
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, ("no environment", "--env", "--offline")),
+        ({"env_id": "NoSuchArm-v3"}, ("'NoSuchArm-v3'", "cannot be made", "module:Name-v0", "--offline")),
+        ({"env_id": "no_such_package:Arm-v0"}, ("cannot be made", "no_such_package")),
+        ({"env_id": "Pendulum-v1", "env_options": {"gee": 1}}, ("cannot be made", "gee")),
+        ({"env_id": "CartPole-v1"}, ("actions of 'CartPole-v1' are Discrete(2)", "continuous")),
+        ({"env_id": "Blackjack-v1"}, ("observations", "Tuple", "wrapper")),
+        ({"env_id": "Pendulum-v1", "wrapper": "test_tasks:Wide"}, ("'test_tasks:Wide' cannot be imported",)),
+    ],
+)
+def test_environments_that_will_not_do_are_refused_in_one_line(values: dict, words: tuple[str, ...]) -> None:
+    with pytest.raises(UserError) as told:
+        Task("arm", **values).make_env()
+    for word in words:
+        assert word in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_an_environment_is_wrapped_and_success_is_read_from_its_info() -> None:
+    task = Task("arm", "Pendulum-v1", wrapper="test_tasks:Narrow", success="reached")
+    assert isinstance(task.make_env(), Narrow)
+    numbers = task.success_numbers(np.zeros(4), [{"reached": r} for r in (True, 0, np.True_, np.array([0.0]))])
+    assert numbers == {"success/episodes": 0.5}
+    assert task.describe(numbers) == ["success      50 % of the episodes"]
+    with pytest.raises(UserError, match="has no 'reached', but done"):
+        task.success_numbers(np.zeros(1), [{"done": True}])
