@@ -144,7 +144,7 @@ def describe(
             "versions": values.get("versions", {}),
         },
         environment={
-            "id": f"lapo_tf.envs:{env_id}" if env_id.startswith("lapo/") else env_id,  # the module registers it
+            "id": f"lapo_tf.envs:{env_id}" if (env_id or "").startswith("lapo/") else env_id,  # the module registers it
             "score_min": run.task.score_min,
             "score_max": run.task.score_max,
         },
