@@ -123,6 +123,7 @@ class OfflineDataset:
         index: int32 [N], ascending: the rows that are transitions. The next observation of row i is row i + 1.
         episodes: int64 [E, 2]: first row and number of transitions of every episode.
         summary: where it came from and what it holds.
+        metadata: of a Minari data set, such as its spaces and the names of its numbers; else empty.
     """
 
     observations: Array
@@ -132,6 +133,7 @@ class OfflineDataset:
     index: NDArray[np.int32]
     episodes: NDArray[np.int64]
     summary: DatasetSummary
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of transitions N."""

@@ -7,9 +7,10 @@ Nothing here pairs observations with their successors.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def load_dataset(
             capacity=recording.steps + recording.count,
             warnings=recording.warnings,
         )
-    return check_spaces(dataset, observation_space, action_space)
+    return check_spaces(replace(dataset, metadata=recording.metadata), observation_space, action_space)
 
 
 @contextmanager
@@ -202,6 +203,11 @@ def _columns(file: h5py.File, path: Path, infos: bool) -> dict[str, h5py.Dataset
     columns = {key: file[key] for key in (*_REQUIRED, "timeouts", "next_observations") if key in file}
     shapes = {name: column.shape for name, column in columns.items()}
     steps = int(np.prod(shapes["rewards"]))
+    if len(shapes["actions"]) == 1 and columns["actions"].dtype.kind in "biu":
+        raise UserError(
+            f"{path.name}: actions are whole numbers, one a step: expected continuous ones [S, act]; agents here "
+            "cannot choose among discrete actions"
+        )
     flat = ("rewards", "terminals", "timeouts")  # [S], or [S, 1] as some tools write it
     if any(shapes[n] not in ((steps,), (steps, 1)) if n in flat else shapes[n][:1] != (steps,) for n in shapes) or any(
         len(shapes[n]) != 2 for n in shapes if "observations" in n or n == "actions"
@@ -281,6 +287,12 @@ def _open_minari(dataset_id: str, layout: Layout | None, infos: bool) -> Iterato
                 f"{dataset_id}: stored as {metadata['data_format']}, expected hdf5: create it with data_format='hdf5'"
             )
         count, steps = int(metadata["total_episodes"]), int(metadata["total_steps"])
+        actions = json.loads(metadata.get("action_space") or "{}").get("type", "Box")
+        if actions != "Box":
+            raise UserError(
+                f"{dataset_id}: actions are of a space '{actions}': expected a Box; agents here choose continuous "
+                "numbers, not among discrete actions"
+            )
         source = Source(dataset_id, provenance_of(dataset_id), minari_version=str(metadata["minari_version"]))
         file = h5py.File(data / "main_data.hdf5")
     with file:

@@ -1,0 +1,22 @@
+"""Between which actions a policy may choose, where no environment says it."""
+
+from __future__ import annotations
+
+import numpy as np
+from gymnasium.spaces import Box
+from minari.serialization import deserialize_space
+
+from lapo_tf.data.dataset import OfflineDataset
+
+
+def action_bounds(dataset: OfflineDataset) -> tuple[np.ndarray, np.ndarray, str]:
+    """Lower and upper bounds [act] of a data set's actions, float32, and where they are from, in words.
+
+    They are those of the action space that a Minari data set was written with, if it has bounds, else the smallest and
+    largest actions in the data.
+    """
+    space = deserialize_space(dataset.metadata["action_space"]) if "action_space" in dataset.metadata else None
+    if isinstance(space, Box) and np.isfinite(space.low).all() and np.isfinite(space.high).all():
+        return space.low.astype(np.float32), space.high.astype(np.float32), "those of the data set's action space"
+    actions = dataset.actions[dataset.index]
+    return actions.min(axis=0), actions.max(axis=0), "the smallest and largest actions in the data"
