@@ -9,14 +9,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
-from typing import Any
 
 import numpy as np
 
 from robot_bridge.errors import ArgumentParser, command, exit_with, require
+from robot_bridge.guards.decision import Chain
 from robot_bridge.node.observation import Observer
-from robot_bridge.node.policy_node import build_chain
+from robot_bridge.node.peers import TIMEOUT, answer
 from robot_bridge.robot.bundle import Policy
 from robot_bridge.robot.robot import OUTPUT_TYPES, Robot
 from robot_bridge.run import load
@@ -29,7 +28,6 @@ Exit status 0 if all is well. Sends no command."""
 
 PINGS = 20
 ROUND_TRIP = 0.05  # s of the rosbridge's p99 round trip beyond which a loop of 50 Hz is not comfortable
-TIMEOUT = 5.0
 
 
 @dataclass
@@ -56,18 +54,6 @@ class Heard:
     last: Message = field(default_factory=dict)
 
 
-def wait_for(ask: Callable[[Callable[[Any, str | None], None]], None]) -> tuple[Any, str | None]:
-    """The answer of one of the transport's asynchronous questions."""
-    done, answers = Event(), []
-
-    def answered(values: Any, error: str | None) -> None:
-        answers.append((values, error))
-        done.set()
-
-    ask(answered)
-    return answers[0] if done.wait(TIMEOUT + 1.0) else (None, "no answer")
-
-
 def check(transport: Transport, policy: Policy, robot: Robot, seconds: float = 2.0) -> Findings:
     """Listen for `seconds`, ask, compare."""
     findings, observer = Findings(), Observer(policy, robot)
@@ -88,8 +74,10 @@ def check(transport: Transport, policy: Policy, robot: Robot, seconds: float = 2
         subscription.close()
     topics(findings, transport, robot)
     rates(findings, robot, heard, seconds)
-    if observer.counters["rejected"]:
-        findings.add(False, f"messages were rejected: {observer.counters.snapshot()}")
+    for name, count in observer.counters.snapshot().items():
+        _, why, topic = name.split(".", 2)
+        told = f": {observer.complaints[topic]}" if why == "malformed" else ", by their stamps"
+        findings.add(False, f"{count} messages of {topic} were rejected as {why}{told}")
     observation(findings, policy, robot, snapshot.observation, snapshot.position)
     control(findings, policy, robot)
     latency(findings, transport)
@@ -98,7 +86,7 @@ def check(transport: Transport, policy: Policy, robot: Robot, seconds: float = 2
 
 def topics(findings: Findings, transport: Transport, robot: Robot) -> None:
     """Types of all topics and actions, as the graph says."""
-    found, error = wait_for(lambda done: transport.topics_and_types(done, TIMEOUT))
+    found, error = answer(lambda done: transport.topics_and_types(done, TIMEOUT))
     if error is not None:
         findings.add(None, f"the graph cannot be asked ({error}): is rosapi running?")
         return
@@ -114,7 +102,7 @@ def topics(findings: Findings, transport: Transport, robot: Robot) -> None:
             findings.add(have == kind, f"{topic} is {have}" + ("" if have == kind else f", expected {kind}"))
     actions = [o.topic for o in robot.outputs if o.kind == "follow"]
     if actions:
-        servers, error = wait_for(lambda done: transport.action_servers(done, TIMEOUT))
+        servers, error = answer(lambda done: transport.action_servers(done, TIMEOUT))
         for action in actions:
             findings.add(action in (servers or []), f"action server {action}" + (f" ({error})" if error else ""))
 
@@ -169,7 +157,7 @@ def control(findings: Findings, policy: Policy, robot: Robot) -> None:
         )
     elif abs(ratio - round(ratio)) > 1e-6:
         findings.add(None, f"the loop's rate is {ratio:.2f} times the policy's: a whole number is steadier")
-    build_chain(robot)  # the workspace's model is there
+    Chain.of(robot.setup())  # the workspace's model is there
     times = []
     values = np.array([0.5 * (entry.low + entry.high) for entry in policy.description.observations])
     for _ in range(200):
@@ -187,7 +175,7 @@ def latency(findings: Findings, transport: Transport) -> None:
     times = []
     for _ in range(PINGS):
         begin = time.monotonic()
-        _, error = wait_for(
+        _, error = answer(
             lambda done: transport.call_service("/rosapi/get_time", "rosapi_msgs/srv/GetTime", {}, done, TIMEOUT)
         )
         if error is not None:

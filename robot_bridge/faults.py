@@ -25,7 +25,8 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
 from robot_bridge.errors import ArgumentParser, command, exit_with
-from robot_bridge.node.limits import JointLimits
+from robot_bridge.guards.limits import JointLimits
+from robot_bridge.guards.settings import GuardSettings
 from robot_bridge.node.outputs import time_message
 from robot_bridge.node.policy_node import PolicyNode
 from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry
@@ -155,7 +156,7 @@ class Bench:
             (Input(STATES, max_age=0.15),),
             (Output("trajectory", COMMANDS, JOINTS, 0.1),),
             LIMITS,
-            max_lead=0.3,
+            guards=GuardSettings(max_lead=0.3),
         )
         policy = Wanderer()
         self.node = PolicyNode(self.transport, policy, robot, say=lambda line: None)  # type: ignore[arg-type]

@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
+import re
 import signal
 import sys
 import threading
 import time
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from robot_bridge.errors import ArgumentParser, UserError, command, require
 from robot_bridge.node.decision_log import DecisionLog
+from robot_bridge.node.peers import require_alone
 from robot_bridge.node.policy_node import Mode, PolicyNode
 from robot_bridge.node.timing import keep_time, percentiles
 from robot_bridge.robot.bundle import Policy
 from robot_bridge.robot.config import load_robot
 from robot_bridge.robot.robot import Robot, simulated
+from robot_bridge.signals import on_ending
+from robot_bridge.transport import Transport
 from robot_bridge.transport.connection import add_options, connection, place
 
 DESCRIPTION = """Run a policy on a robot, guarded.
 
 Nothing moves before it is enabled: type enable (or call the service /policy/enable). After any fault it stands until it
-is enabled again. Other words: disable, stop, status. Ctrl-C decelerates, then ends. First try it with --dry-run, then
-with --shadow beside the present controller."""
-
-SHUT_DOWN_WITHIN = 5.0  # s for decelerating, after which the process ends anyway
+is enabled again. Other words: disable, stop, status. Ctrl-C, a hang-up and the like decelerate, then end. First try it
+with --dry-run, then with --shadow beside the present controller."""
 
 
 def parser() -> ArgumentParser:
@@ -44,6 +50,10 @@ def parser() -> ArgumentParser:
         action="store_true",
         help="one command per observation of a locked simulation, unlimited; needs no --robot",
     )
+    parser.add_argument(
+        "--name", default="policy", help="of the node; services: /NAMESPACE/NAME/enable, …"
+    )
+    parser.add_argument("--namespace", default="", help="of the node, such as /left; for several robots on one bridge")
     parser.add_argument("--enable", action="store_true", help="enable at once (for simulations)")
     parser.add_argument("--speed", type=float, help="share of the policy's speed, instead of the config's")
     parser.add_argument("--duration", type=float, help="seconds after which to stop")
@@ -63,32 +73,61 @@ def load(policy: Path, robot: str | None, speed: float | None = None) -> tuple[P
     if mistakes := chosen.mistakes_with(loaded.description):
         raise UserError(f"{robot} cannot run {policy}: " + "; ".join(mistakes))
     if speed is not None:
-        import dataclasses
-
         require(0 < speed <= 1, "--speed", speed, "above 0 and at most 1")
-        chosen = dataclasses.replace(chosen, speed=speed)
+        chosen = replace(chosen, guards=replace(chosen.guards, speed=speed))
     return loaded, chosen
 
 
-def listen(node: PolicyNode) -> None:
-    """Take words from the keyboard, in a thread of its own."""
+def full_name(namespace: str, name: str) -> str:
+    """The node's name in full: /left/policy.
+
+    Raises:
+        UserError: it is no name.
+    """
+    full = "/".join(["", *filter(None, namespace.split("/")), name])
+    if not re.fullmatch(r"(/[A-Za-z_][A-Za-z0-9_]*)+", full):
+        raise UserError(f"'{full}' is no name of a node: expected letters, digits and _, such as --namespace /left")
+    return full
+
+
+def foreground() -> bool:
+    """Whether the keyboard is this program's: not a background job's, which would be stopped for reading it."""
+    try:
+        return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except (OSError, ValueError, AttributeError):  # no terminal any more, or none that knows of jobs
+        return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty() and os.name != "posix"
+
+
+def listen(node: PolicyNode, say: Callable[[str], None]) -> None:
+    """Take words from the keyboard, while it is this program's, in a thread of its own."""
+
+    def obey(word: str) -> None:
+        if word in ("enable", "disable", "stop"):
+            success, message = getattr(node, word)()
+            say(f"{word}: {'' if success else 'refused, '}{message}")
+        elif word == "status":
+            for value in node.diagnostics_message()["status"][0]["values"]:
+                say(f"  {value['key']:24s} {value['value']}")
+        elif word:
+            say("words: enable, disable, stop, status")
 
     def read() -> None:
-        for line in sys.stdin:
-            word = line.strip()
-            if word in ("enable", "disable", "stop"):
-                success, message = getattr(node, word)()
-                print(f"{word}: {'' if success else 'refused, '}{message}", flush=True)
-            elif word == "status":
-                for value in node.diagnostics()["status"][0]["values"]:
-                    print(f"  {value['key']:24s} {value['value']}", flush=True)
-            elif word:
-                print("words: enable, disable, stop, status", flush=True)
+        while True:
+            try:
+                line = sys.stdin.readline() if foreground() else None
+            except OSError:  # sent to the background while it read
+                line = None
+            if line == "":
+                return
+            if line is None:
+                time.sleep(0.5)
+            else:
+                obey(line.strip())
 
     threading.Thread(target=read, name="keyboard", daemon=True).start()
 
 
-def enable_when_ready(node: PolicyNode, timeout: float = 30.0) -> None:
+def enable_when_ready(node: PolicyNode, timeout: float = 30.0, say: Callable[[str], None] = print) -> None:
     """Enable as soon as everything is there, in a thread of its own."""
 
     def wait() -> None:
@@ -98,7 +137,7 @@ def enable_when_ready(node: PolicyNode, timeout: float = 30.0) -> None:
             if done:
                 return
             time.sleep(0.1)
-        print(f"not enabled: {why}", flush=True)
+        say(f"not enabled: {why}")
 
     threading.Thread(target=wait, name="enable", daemon=True).start()
 
@@ -124,24 +163,63 @@ class Printer:
 
     def _run(self) -> None:
         while (line := self._lines.get()) is not None:
-            print(line, flush=True)
+            with contextlib.suppress(OSError, ValueError):  # the terminal is gone: nobody reads it
+                print(line, flush=True)
 
 
 def summary(node: PolicyNode) -> dict[str, object]:
     """What is worth knowing at the end."""
-    values: dict[str, object] = {"state": node.state, "reason": node.reason, **node.counts, **node.timing.summary()}
+    counts = {**node.counts, "faults": node.states.faults}
+    values: dict[str, object] = {"state": node.state, "reason": node.reason, **counts, **node.timing.summary()}
     if trips := getattr(node.transport, "round_trips", None):  # real rclpy has no pings
         values["round_trip_ms"] = percentiles(np.array(trips))
     values["miss_rate"] = node.timing.miss_rate
     values["transport"] = node.transport.counters.snapshot()
-    values["observer"] = node.observer.counters.snapshot()
-    if node.differences:
-        differences = np.abs(node.differences)
-        values["shadow_difference"] = {
-            joint: f"mean {mean:.4f}, max {most:.4f}"
-            for joint, mean, most in zip(node.robot.joints, differences.mean(0), differences.max(0), strict=False)
-        }
+    values["observer"] = node.observer.counters.snapshot() | node.observer.complaints
+    if node.mode == "shadow":
+        values["shadow_difference"] = node.shadow.summary()
     return values
+
+
+def check_writable(args: Namespace) -> None:
+    """See at the start that what is to be written at the end has a place.
+
+    Raises:
+        UserError: it has none.
+    """
+    for option, path in (("--log", args.log), ("--report", args.report)):
+        if path is None:
+            continue
+        folder = path.absolute().parent
+        if option == "--log":
+            folder = next(parent for parent in path.absolute().parents if parent.exists())
+            require(not path.exists(), option, path, "a folder that does not exist yet")
+        require(folder.is_dir(), option, path, f"a file in a folder that exists ({folder} does not)")
+        require(os.access(folder, os.W_OK), option, path, f"a place where one may write ({folder} is none)")
+        require(option == "--log" or not path.is_dir(), option, path, "a file, not a folder")
+
+
+def watch_signals(node: PolicyNode, say: Callable[[str], None]) -> None:
+    """Have the arm brought to a stand whatever the process is asked to do, but by SIGKILL and SIGSTOP."""
+
+    def apart(function: Callable[[], object]) -> None:
+        # In a thread of its own: a handler runs in the midst of the loop, which may hold the lock.
+        threading.Thread(target=function, daemon=True).start()
+
+    def end() -> None:
+        if node.ending:
+            raise KeyboardInterrupt  # a second Ctrl-C does not wait
+        say("decelerating…")
+        apart(node.shut_down)
+
+    def freeze(*_: object) -> None:
+        say("Ctrl-Z would freeze the loop: the robot is stopped instead")
+        apart(node.stop)
+
+    on_ending(end)
+    for name, handler in (("SIGTSTP", freeze), ("SIGTTIN", signal.SIG_IGN), ("SIGTTOU", signal.SIG_IGN)):
+        if hasattr(signal, name):  # the last two freeze a job that is in the background
+            signal.signal(getattr(signal, name), handler)
 
 
 @command
@@ -150,39 +228,29 @@ def main() -> None:
     args = parser().parse_args()
     if args.robot is None and not args.lock_step:
         raise UserError("--robot is missing: expected a config, e.g. --robot franka (or --lock-step for a simulation)")
+    check_writable(args)
+    name = full_name(args.namespace, args.name)
     policy, robot = load(args.policy, args.robot, args.speed)
     mode: Mode = "dry-run" if args.dry_run else "shadow" if args.shadow else "run"
     transport = connection(args)
-    log, printer = args.log, Printer()
-    node = PolicyNode(
-        transport,
-        policy,
-        robot,
-        mode=mode,
-        log_to=None if log is None else lambda n: DecisionLog(log, policy.description, n.observer.counters),
-        say=printer,
-    )
-    node.open()
+    printer = Printer()
+    transport.start()
     try:
-        transport.start()
-    except UserError:
-        node.close()  # finishes the log
+        require_alone(transport, name, robot, commands=mode == "run", say=printer)
+        node = make_node(transport, policy, robot, name, mode, args.log, printer)
+    except BaseException:
+        transport.close()
+        printer.close()
         raise
     printer(f"{policy.description.task} on {robot.name} at {place(args)}, {robot.rate:g} Hz, {mode}")
-
-    def interrupt(*_: object) -> None:
-        if node.ending:
-            raise KeyboardInterrupt  # a second Ctrl-C does not wait
-        printer("decelerating…")
-        # In a thread of its own: a handler runs in the midst of the loop, which may hold the lock.
-        threading.Thread(target=node.shut_down, daemon=True).start()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
+    if mode == "run" and not args.lock_step:
+        for sender in node.senders:
+            printer(f"if nothing more is sent: {sender.alone}")
+    watch_signals(node, printer)
     if args.enable or mode != "run":
-        enable_when_ready(node)
-    if sys.stdin.isatty():
-        listen(node)
+        enable_when_ready(node, say=printer)
+    if sys.stdin is not None and sys.stdin.isatty():
+        listen(node, printer)
     keep_time()
     try:
         if args.lock_step:
@@ -190,14 +258,34 @@ def main() -> None:
         else:
             node.run(args.duration)
     finally:
+        node.close()  # the log first
         result = summary(node)
         if args.report:
             args.report.write_text(json.dumps(result, indent=1))
-        node.close()
         transport.close()
+        for key, value in result.items():
+            printer(f"{key:24s} {value}")
         printer.close()
-    for key, value in result.items():
-        print(f"{key:24s} {value}")
+
+
+def make_node(
+    transport: Transport,
+    policy: Policy,
+    robot: Robot,
+    name: str,
+    mode: Mode,
+    log: Path | None,
+    say: Callable[[str], None],
+) -> PolicyNode:
+    """The node, declared."""
+
+    def log_to(node: PolicyNode) -> DecisionLog:
+        assert log is not None
+        return DecisionLog(log, policy.description, node.observer.counters, list(robot.joints))
+
+    node = PolicyNode(transport, policy, robot, name=name, mode=mode, log_to=None if log is None else log_to, say=say)
+    node.open()
+    return node
 
 
 if __name__ == "__main__":

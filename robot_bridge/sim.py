@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 
 from robot_bridge.errors import ArgumentParser, command, require
 from robot_bridge.node.timing import keep_time
 from robot_bridge.robot.bundle import Description
+from robot_bridge.signals import on_ending
 from robot_bridge.simulation.environment import make_environment
 from robot_bridge.simulation.simulation import Simulation
 from robot_bridge.transport.connection import add_options, connection, place
@@ -52,8 +52,7 @@ def main() -> None:
     transport.start()
     how = "in lock-step" if args.lock_step else f"at {args.speed:g} x real time"
     print(f"{policy.task} at {place(args)}, {how}", flush=True)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: simulation.stop())
+    on_ending(simulation.stop)
     keep_time()
     try:
         simulation.run(args.episodes)

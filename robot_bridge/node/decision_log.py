@@ -5,7 +5,8 @@
                           `velocity` the command in SI units; `effort` the policy's wish before the guards
     /policy/decision      diagnostic_msgs/DiagnosticStatus: what the guards said, and the numbers they said it of
 
-Beside the bag lies `layout.yaml`, which the importer takes.
+Beside the bag lies `layout.yaml`, which the importer takes. What is older than a second or so is on the disk, in chunks
+that can be read without the rest of the file: a black box that survives its process.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from robot_bridge.counters import Counters
 from robot_bridge.errors import UserError
+from robot_bridge.guards.decision import Outcome
+from robot_bridge.guards.guards import Level
 from robot_bridge.interfaces import from_dict, get_interface, to_rosbags, typestore
-from robot_bridge.node.guards import Level, Outcome
 from robot_bridge.node.outputs import time_message
 from robot_bridge.robot.bundle import Description
 
@@ -49,11 +53,22 @@ episodes:
 """
 
 
+FLUSH_EVERY = 1.0  # s
+
+
 class DecisionLog:
     """Writes in a thread of its own. What it cannot keep up with is dropped and counted (`dropped.log`)."""
 
-    def __init__(self, folder: Path, policy: Description, counters: Counters) -> None:
+    def __init__(
+        self, folder: Path, policy: Description, counters: Counters, joints: Sequence[str] | None = None
+    ) -> None:
         """
+        Args:
+            folder: to be made.
+            policy: what it observes and commands.
+            counters: counts what is dropped.
+            joints: the order of commands; None: the policy's.
+
         Raises:
             UserError: the folder exists, or cannot be made.
         """
@@ -65,6 +80,9 @@ class DecisionLog:
         self._scale = np.array([action.scale for action in policy.actions])
         self._queue: queue.Queue[tuple[str, int, dict[str, Any]] | None] = queue.Queue(1000)
         self._counters = counters
+        self._executed: list[np.ndarray] = []  # commands since the policy was last asked
+        self._asked: tuple[float, np.ndarray] | None = None
+        self._order = np.array([list(joints or self._joints).index(name) for name in self._joints])
         (folder / "layout.yaml").write_text(
             LAYOUT.format(
                 bag=folder / "bag",
@@ -84,6 +102,20 @@ class DecisionLog:
         self._thread = threading.Thread(target=self._run, name="decision log", daemon=True)
         self._thread.start()
 
+    def begin(self) -> None:
+        """The robot is enabled: what was before belongs to no decision."""
+        self._executed, self._asked = [], None
+
+    def step(self, asked: float, observation: np.ndarray, wish: np.ndarray) -> None:
+        """The policy was asked at a time since the epoch, s, with an observation [d], and wanted [n] in its own units.
+
+        What became of its last wish is the mean of the commands since then.
+        """
+        if self._asked is not None and self._executed:
+            self.action(self._asked[0], np.mean(self._executed, axis=0)[self._order], self._asked[1])
+        self._executed, self._asked = [], (asked, wish)
+        self.observation(asked, observation)
+
     def observation(self, decided: float, values: np.ndarray) -> None:
         """The observation [d] of a decision, made at that time since the epoch, s."""
         header = {"stamp": time_message(decided)}
@@ -101,7 +133,11 @@ class DecisionLog:
         self._put("/policy/action", message)
 
     def decision(self, outcome: Outcome, values: dict[str, Any]) -> None:
-        """What the guards said of a tick, with the numbers they said it of."""
+        """What was decided in a tick, with the numbers it was decided by."""
+        if values.get("state") == "active":
+            self._executed.append(outcome.command)
+        else:
+            self.begin()
         message = {
             "level": int(min(outcome.level, Level.HOLD)),
             "name": "decision",
@@ -128,15 +164,44 @@ class DecisionLog:
                 connections = {
                     topic: writer.add_connection(topic, kind, typestore=typestore()) for topic, kind in TOPICS.items()
                 }
-                while (item := self._queue.get()) is not None:
+                flushed = time.monotonic()
+                while (item := self._next(0.2)) is not None:
                     topic, nanoseconds, message = item
-                    writer.write(connections[topic], nanoseconds, self._encode(topic, message))
-        except OSError as error:  # a full disk does not stop a robot
+                    if topic:
+                        self._write(writer, connections[topic], nanoseconds, message)
+                    if time.monotonic() - flushed > FLUSH_EVERY:
+                        self._flush(writer)
+                        flushed = time.monotonic()
+        except Exception as error:  # a full disk, above all; it does not stop a robot
             LOGGER.error("the log of decisions ends here: %s", error)
             self._counters.add("dropped.log")
         while item is not None:
             item = self._queue.get()
             self._counters.add("dropped.log", item is not None)
+
+    def _next(self, seconds: float) -> tuple[str, int, dict[str, Any]] | None:
+        """The next message, None at the end; one without a topic if nothing came for some seconds."""
+        try:
+            return self._queue.get(timeout=seconds)
+        except queue.Empty:
+            return "", 0, {}
+
+    def _write(self, writer: Writer, connection: Connection, nanoseconds: int, message: dict[str, Any]) -> None:
+        try:
+            data = self._encode(connection.topic, message)
+        except ValueError as error:  # a number that its field cannot hold
+            self._counters.add("dropped.log")
+            LOGGER.warning("a message of %s was not logged: %s", connection.topic, error)
+            return
+        writer.write(connection, nanoseconds, data)
+
+    @staticmethod
+    def _flush(writer: Writer) -> None:
+        """Close the chunk. rosbags does so once a chunk has a megabyte, minutes of decisions."""
+        storage: Any = writer.storage
+        if storage.chunk.bio.tell():
+            storage.close_chunk()
+        storage.bio.flush()
 
     def _encode(self, topic: str, message: dict[str, Any]) -> bytes:
         native = to_rosbags(from_dict(self._kinds[topic], message, partial=True, allow_nan=True))

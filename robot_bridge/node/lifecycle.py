@@ -1,4 +1,4 @@
-"""The policy node as a managed node of ROS 2: lifecycle_msgs' services and its topic of transitions, under /policy.
+"""The policy node as a managed node of ROS 2: lifecycle_msgs' services and topic of transitions, under its name.
 
     the node's state      inactive    active    stopping        fault       ending, stopping    ending
     in lifecycle_msgs     inactive    active    deactivating    inactive    shuttingdown        finalized
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from robot_bridge.ros.lifecycle import (
+from robot_bridge.lifecycle import (
     ACTIVE,
     DEACTIVATING,
     FINALIZED,
@@ -28,11 +28,13 @@ from robot_bridge.ros.lifecycle import (
 from robot_bridge.transport import Closable, Message, Respond, Transport
 
 OFFERED = tuple(t for t in TRANSITIONS if t.label in ("activate", "deactivate", "shutdown") and t.start != UNCONFIGURED)
-EVENT, EVENT_TYPE = "/policy/transition_event", "lifecycle_msgs/msg/TransitionEvent"
+EVENT_TYPE = "lifecycle_msgs/msg/TransitionEvent"
 
 
 class Node(Protocol):
-    """What is managed."""
+    """What is managed; `name` in full, such as /policy."""
+
+    name: str
 
     @property
     def state(self) -> str: ...
@@ -53,6 +55,7 @@ class Managed:
 
     def __init__(self, node: Node, transport: Transport, say: Callable[[str], None]) -> None:
         self._node, self._transport, self._say = node, transport, say
+        self._event = f"{node.name}/transition_event"
         self._before = self.state
 
     @property
@@ -64,7 +67,7 @@ class Managed:
 
     def open(self) -> list[Closable]:
         """Declare everything."""
-        closables = [self._transport.advertise(EVENT, EVENT_TYPE)]
+        closables = [self._transport.advertise(self._event, EVENT_TYPE)]
         for name, kind, answer in (
             ("change_state", "ChangeState", self._change),
             ("get_state", "GetState", lambda _: {"current_state": _state(self.state)}),
@@ -72,7 +75,7 @@ class Managed:
             ("get_available_transitions", "GetAvailableTransitions", lambda _: _transitions(self._possible())),
             ("get_transition_graph", "GetAvailableTransitions", lambda _: _transitions(OFFERED)),
         ):
-            service = f"/policy/{name}"
+            service = f"{self._node.name}/{name}"
             closables.append(self._transport.advertise_service(service, f"lifecycle_msgs/srv/{kind}", _handler(answer)))
         return closables
 
@@ -83,7 +86,7 @@ class Managed:
             return
         way = next((t for t in OFFERED if before in (t.start, t.during) and self._before in (t.during, t.goal)), None)
         self._transport.publish(
-            EVENT,
+            self._event,
             {
                 "timestamp": time.time_ns(),
                 "transition": _transition(way) if way else {"id": 0, "label": ""},

@@ -1,92 +1,54 @@
 """The policy node: observations in, guarded commands out, at an absolute rhythm.
 
-States, as in a ROS 2 managed node: `inactive` (not enabled; sends nothing), `active`, `stopping` (decelerating within
-the limits after a fault, a disable or Ctrl-C) and `fault` (stands; sends nothing). Only the service `enable` leads from
-`inactive` or `fault` to `active`: after a fault nothing goes on by itself.
+A tick looks (`Observer`), asks the policy when it is time (`Inference`), decides (`decide`, a pure function), follows
+the states (`States`, with their diagram), sends (`Sender`) and tells (`Diagnostics`, `DecisionLog`, `Shadow`).
 
-Services (std_srvs/srv/Trigger): /policy/enable, /policy/disable, /policy/stop. A message on /policy/stop
-(std_msgs/msg/Empty) does the same as the service, and cannot be held up by another call. And those of a managed node:
-see `robot_bridge.node.lifecycle`.
+Only `enable` leads to `active`: after a fault nothing goes on by itself. Services (std_srvs/srv/Trigger) under the
+node's name: enable, disable, stop. A message on the topic `<name>/stop` (std_msgs/msg/Empty) does the same as the
+service, which sends one, too. One on /policy/stop stops every node, whatever its name. Topics cannot be held up by
+another call. And the services of a managed node: see `robot_bridge.node.lifecycle`.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
+from robot_bridge.guards.decision import Chain, Outcome, Verdict, decide
+from robot_bridge.guards.guards import Level, RobotState
 from robot_bridge.node.decision_log import DecisionLog
-from robot_bridge.node.guards import (
-    Chain,
-    ConnectionGuard,
-    DeadManGuard,
-    FiniteGuard,
-    Guard,
-    LeadGuard,
-    Level,
-    MotionGuard,
-    NoveltyGuard,
-    Outcome,
-    RobotState,
-    SpeedGuard,
-    StaleGuard,
-    WorkspaceGuard,
-)
+from robot_bridge.node.diagnostics import Diagnostics
+from robot_bridge.node.inference import Inference
 from robot_bridge.node.lifecycle import Managed
-from robot_bridge.node.limits import MotionLimiter
 from robot_bridge.node.observation import Observer, Snapshot
-from robot_bridge.node.outputs import Sender, received, time_message
+from robot_bridge.node.outputs import senders
+from robot_bridge.node.shadow import Shadow
+from robot_bridge.node.states import State, States
 from robot_bridge.node.timing import Timing
 from robot_bridge.robot.bundle import Policy
-from robot_bridge.robot.kinematics import Kinematics
-from robot_bridge.robot.robot import OUTPUT_TYPES, Robot
+from robot_bridge.robot.robot import Robot
 from robot_bridge.transport import Closable, Message, Respond, Transport
 
+LOGGER = logging.getLogger(__name__)
+
 Mode = Literal["run", "dry-run", "shadow"]
-State = Literal["inactive", "active", "stopping", "fault"]
-TRIGGER = "std_srvs/srv/Trigger"
-DIAGNOSTICS, DIAGNOSTICS_TYPE = "/diagnostics", "diagnostic_msgs/msg/DiagnosticArray"
-DIAGNOSTICS_PERIOD = 0.5  # s
-ZEROS = 5  # commands of zero sent after standing still, before silence
-CORRECTION = 0.1  # share of a velocity-driven robot's drift that is taken back per tick
+TRIGGER, EMPTY = "std_srvs/srv/Trigger", "std_msgs/msg/Empty"
+NAME = "/policy"
+STOP_ALL = f"{NAME}/stop"
+CORRECTION = 0.1  # share of a velocity-driven joint's drift that is taken back per tick
 BEHIND = 0.1  # of a period that a tick is to come after its input: inputs come a little late at times
 DRIFT = 0.005  # of a period
 RECENT = 500  # ticks that diagnostics tell the timing of: a look at all of them would hold up the loop
-STALLED = 5  # periods without a tick after which the robot has stopped by itself
-
-
-def build_chain(robot: Robot) -> Chain:
-    """The guards of a robot, as its config says."""
-    guards: list[Guard] = [ConnectionGuard(), DeadManGuard(), FiniteGuard(), StaleGuard()]
-    options: Any = robot.novelty
-    guards += [NoveltyGuard(**options), SpeedGuard(robot.speed)]
-    limiter = None
-    if robot.limits is not None:
-        limiter = MotionLimiter(robot.limits, 1.0 / robot.rate)
-        short = np.minimum(robot.max_lead, 0.5 * (robot.limits.high - robot.limits.low))
-        guards.append(LeadGuard(limiter, short))
-        if robot.workspace is not None:
-            box = robot.workspace
-            points = Kinematics(box.model, box.joints, box.points)
-            guards.append(WorkspaceGuard(limiter, points, np.array(box.low), np.array(box.high)))
-        guards.append(MotionGuard(limiter, list(robot.joints), robot.modes.get("motion") == "monitor"))
-    return Chain(guards, limiter, modes=robot.modes, hold_timeout=robot.hold_timeout)
-
-
-@dataclass
-class Wish:
-    """What the policy last wanted."""
-
-    values: np.ndarray
-    """Per joint, SI units, in the robot's order."""
-    action: np.ndarray
-    """Raw, in the policy's order."""
-    novelty: np.ndarray
-    outside: list[str]
+STALLED = 5  # periods without a tick after which what was planned is out of date
+QUEUE = 10  # messages of an input that may wait: several senders share a topic
+REPORTED = 10  # errors that are told with all their lines
+RIVAL = 2.0  # s since another node was heard for which enabling is refused
 
 
 class PolicyNode:
@@ -98,74 +60,91 @@ class PolicyNode:
         policy: Policy,
         robot: Robot,
         *,
+        name: str = NAME,
         mode: Mode = "run",
         log_to: Callable[[PolicyNode], DecisionLog] | None = None,
         say: Callable[[str], None] = print,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.transport, self.policy, self.robot, self.mode = transport, policy, robot, mode
+        """`name`: in full, such as /left/policy."""
+        self.transport, self.policy, self.robot, self.name, self.mode = transport, policy, robot, name, mode
         self.observer = Observer(policy, robot)
-        self.chain = build_chain(robot)
+        self.chain = Chain.of(robot.setup())
+        self.memory = self.chain.begin(np.zeros(len(robot.joints)))
+        self.states = States(self._changed)
+        self.inference = Inference(policy, robot)
+        self.senders = senders(robot, self.chain.limiter, transport)
+        self.shadow = Shadow(self.senders, self.observer.counters)
         self.timing = Timing(1.0 / robot.rate)
-        self.state: State = "inactive"
-        self.reason = "not enabled yet"
-        self.counts = {"ticks": 0, "sent": 0, "limited": 0, "holds": 0, "faults": 0}
-        self.differences: list[np.ndarray] = []  # shadow: ours minus the present controller's, per tick
+        self.counts = {"ticks": 0, "sent": 0, "limited": 0, "holds": 0, "errors": 0}
+        self.sent = False
+        """Whether the command of the latest tick was handed over."""
+        outputs = [output.topic for output in robot.outputs] if mode == "run" else []
+        self.diagnostics = Diagnostics(name.strip("/"), robot.name, outputs, transport)
         self._say, self._clock = say, clock
-        actions = policy.description.actions
-        order = [a.joint for a in actions]
-        self._order = np.array([order.index(name) for name in robot.joints])
-        self._scale = np.array([a.scale for a in actions])
-        self._quantity = actions[0].quantity
-        self._period = 1.0 / policy.description.control_rate
-        self._next_inference = -np.inf
-        self._wish = Wish(np.zeros(len(order)), np.zeros(len(order)), np.zeros(1), [])
-        self._senders = [Sender(output, robot, transport) for output in robot.outputs]
-        self._others: dict[int, np.ndarray] = {}
+        velocities = [name for output in robot.outputs if output.kind == "velocity" for name in output.joints]
+        self._drifting = np.isin(list(robot.joints), velocities)
         self._dead_man: tuple[bool, float] = (False, -np.inf)
-        self._lock = threading.Lock()  # chain and state: services change them from the I/O thread
+        self._rival: tuple[str, float] = ("", -np.inf)
+        self._trouble = ""  # what the policy raised when it was last asked
+        self._reports: list[tuple[str, Exception]] = []  # of the present tick
+        self._displaced = transport.counters["displaced"]
+        self._lock = threading.RLock()  # states and memory: services change them from the I/O thread
         self._closables: list[Closable] = []
-        self._zeros_left, self._muted, self.sent = 0, True, False
         self._ending, self._arrived = threading.Event(), threading.Event()
-        self._next_diagnostics = -np.inf
         self._age = self._since = np.inf  # s, of what the present tick acts on, and of the first input
-        self._executed: list[np.ndarray] = []
-        self._wall, self._decided = time.time() - clock(), time.time()
+        self._wall = time.time() - clock()
         self._managed = Managed(self, transport, say)
         self.log = log_to(self) if log_to else None
+
+    @property
+    def state(self) -> State:
+        """See `robot_bridge.node.states`."""
+        return self.states.state
+
+    @property
+    def reason(self) -> str:
+        """What led to the state."""
+        return self.states.reason
+
+    @property
+    def still(self) -> bool:
+        """Whether the commanded motion stands."""
+        return self.memory.motion is None or self.memory.motion.still
 
     # Connections ------------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
         """Declare topics and services; may be called before the transport is connected."""
-        add, transport = self._closables.append, self.transport
+        transport = self.transport
+        add = self._closables.append
         for i, source in enumerate(self.robot.inputs):
-            add(transport.subscribe(source.topic, source.type, self._receiver(i)))
+            add(transport.subscribe(source.topic, source.type, self._receiver(i), queue_length=QUEUE))
         if self.mode == "run":
-            for sender in self._senders:
+            for sender in self.senders:
                 sender.open()
         elif self.mode == "shadow":
-            for i, sender in enumerate(self._senders):
-                if sender.output.kind != "follow":
-                    add(transport.subscribe(sender.output.topic, OUTPUT_TYPES[sender.output.kind], self._listener(i)))
+            self._closables += self.shadow.open(transport, self._clock)
         if self.robot.dead_man is not None:
             add(transport.subscribe(self.robot.dead_man.topic, "std_msgs/msg/Bool", self._on_dead_man))
-        for name, action in (("enable", self.enable), ("disable", self.disable), ("stop", self.stop)):
-            add(transport.advertise_service(f"/policy/{name}", TRIGGER, _trigger(action)))
-        add(transport.subscribe("/policy/stop", "std_msgs/msg/Empty", self._on_stop))
+        for name, action in (("enable", self.enable), ("disable", self.disable), ("stop", self._stop_all)):
+            add(transport.advertise_service(f"{self.name}/{name}", TRIGGER, _trigger(action)))
+        add(transport.advertise(f"{self.name}/stop", EMPTY))
+        for topic in dict.fromkeys((f"{self.name}/stop", STOP_ALL)):
+            add(transport.subscribe(topic, EMPTY, self._on_stop))
         self._closables += self._managed.open()
-        add(transport.advertise(DIAGNOSTICS, DIAGNOSTICS_TYPE))
+        self._closables += self.diagnostics.open(self._on_rival)
         add(transport.on_connection(self._on_connection))
 
     def close(self) -> None:
-        """Undeclare everything and finish the log."""
-        for closable in self._closables:
-            closable.close()
-        for sender in self._senders:
-            sender.close()
+        """Finish the log and undeclare everything."""
         if self.log is not None:
             self.log.close()
             self.log = None
+        for closable in self._closables:
+            closable.close()
+        for sender in self.senders:
+            sender.close()
 
     def _receiver(self, number: int) -> Callable[[Message], None]:
         def receive(message: Message) -> None:
@@ -174,27 +153,19 @@ class PolicyNode:
 
         return receive
 
-    def _listener(self, number: int) -> Callable[[Message], None]:
-        """Shadow: takes what the present controller commands."""
-        sender = self._senders[number]
-        read = received(sender.output, sender.names)
-
-        def listen(message: Message) -> None:
-            self._others[number] = read(message)
-
-        return listen
-
     def _on_stop(self, _: Message) -> None:
         self.stop()
 
     def _on_connection(self, connected: bool) -> None:
         if not connected:
-            with self._lock:
-                self._fault("connection", "connection lost: the robot stops by itself")
-                self._muted = True  # what was to be said while it was gone is not said later
+            self._halt("node", "connection lost", cut=True)  # what was to be said while it was gone is not said later
 
     def _on_dead_man(self, message: Message) -> None:
         self._dead_man = (message.get("data") is True, self._clock())
+
+    def _on_rival(self, words: str) -> None:
+        self._rival = (words, self._clock())
+        self._halt("node", words)
 
     # Operator ---------------------------------------------------------------------------------------------------------
 
@@ -205,41 +176,59 @@ class PolicyNode:
         with self._lock:
             if self.state == "active":
                 return True, "already active"
-            if self._ending.is_set():
-                return False, "the node is shutting down"
-            if not self.chain.still:
-                return False, "still decelerating: enable again when it stands"
-            if not self.transport.connected:
-                return False, "not connected"
-            if snapshot.age > snapshot.max_age:
-                how = "never received" if np.isinf(snapshot.age) else f"{snapshot.age:.2f} s old"
-                return False, f"{snapshot.oldest} is {how}"
-            if not (np.isfinite(snapshot.observation).all() and np.isfinite(snapshot.position).all()):
-                return False, "the observation holds NaN or infinite numbers"
-            if self._dead_man_held(now) is False:
-                return False, "the dead-man switch is not held"
-            if self.robot.limits is not None:
-                q = snapshot.position
-                if (beyond := self.robot.limits.far_beyond(q)).any():
-                    name = list(self.robot.joints)[int(np.argmax(beyond))]
-                    return False, f"joint {name} is at {q[int(np.argmax(beyond))]:.3f}, beyond its limits"
-            self.chain.enable(snapshot.position)
-            self._executed = []
-            self._muted, self._next_inference = self.mode != "run", -np.inf
-            self._set_state("active", "enabled")
+            if obstacle := self._obstacle(snapshot, now):
+                return False, obstacle
+            self.memory = self.chain.begin(snapshot.position)
+            self._displaced = self.transport.counters["displaced"]
+            self.inference.restart()
+            for sender in self.senders:
+                sender.begin()
+            if self.log is not None:
+                self.log.begin()
+            self.states.enable()
         return True, "active"
+
+    def _obstacle(self, snapshot: Snapshot, now: float) -> str:
+        """Why it cannot be enabled; empty if it can."""
+        if self.ending:
+            return "the node is shutting down"
+        if self.state == "stopping" or not self.still:
+            return "still decelerating: enable again when it stands"
+        if not self.transport.connected:
+            return "not connected"
+        if now - self._rival[1] < RIVAL:
+            return self._rival[0]
+        if self._trouble:
+            return f"the policy cannot be asked: {self._trouble}"
+        if snapshot.age > snapshot.max_age:
+            how = "never received" if np.isinf(snapshot.age) else f"{snapshot.age:.2f} s old"
+            return f"{snapshot.oldest} is {how}" + (f": {snapshot.why}" if snapshot.why else "")
+        if not (np.isfinite(snapshot.observation).all() and np.isfinite(snapshot.position).all()):
+            return "the observation holds NaN or infinite numbers"
+        if self._dead_man_held(now) is False:
+            return "the dead-man switch is not held"
+        q, limits = snapshot.position, self.robot.limits
+        if limits is not None and (beyond := limits.far_beyond(q)).any():
+            i = int(np.argmax(beyond))
+            return f"joint {list(self.robot.joints)[i]} is at {q[i]:.3f}, beyond its limits"
+        return ""
 
     def disable(self) -> tuple[bool, str]:
         """Decelerate and stand."""
-        with self._lock:
-            self._fault("operator", "disabled")
+        self._halt("operator", "disabled", as_asked=True)
         return True, self.state
 
     def stop(self) -> tuple[bool, str]:
         """Emergency stop by software: as `disable`, but it counts as a fault. No substitute for the robot's own."""
-        with self._lock:
-            self._fault("operator", "emergency stop")
+        self._halt("operator", "emergency stop")
         return True, self.state
+
+    def _stop_all(self) -> tuple[bool, str]:
+        """The service: stops, and tells all that listen to the topic, for of several nodes only one is called."""
+        answer = self.stop()
+        if self.transport.connected:
+            self.transport.publish(f"{self.name}/stop", {})
+        return answer
 
     @property
     def ending(self) -> bool:
@@ -250,23 +239,19 @@ class PolicyNode:
         """Decelerate, then let `run` return."""
         self._ending.set()
         self._arrived.set()  # a locked node waits for it
+        self._halt("operator", "shutting down", as_asked=True)
         with self._lock:
-            self._fault("operator", "shutting down")
             self._managed.changed()
 
-    def _fault(self, guard: str, reason: str) -> None:
-        self.chain.stop(reason, guard)
-        if self.state == "active":
-            self.counts["faults"] += reason not in ("disabled", "shutting down")
-            self._set_state("stopping", reason)
-            self._zeros_left = ZEROS
+    def _halt(self, guard: str, reason: str, *, as_asked: bool = False, cut: bool = False) -> None:
+        until = self._clock() + max(sender.ends_after for sender in self.senders) if cut else None
+        with self._lock:
+            self.states.stop(Verdict(guard, Level.STOP, reason), as_asked=as_asked, cut_until=until)
 
-    def _set_state(self, state: State, reason: str) -> None:
-        if (state, reason) != (self.state, self.reason):
-            self.state, self.reason = state, reason
-            self._next_diagnostics = -np.inf
-            self._managed.changed()
-            self._say(f"{state}: {reason}")
+    def _changed(self, state: State, reason: str) -> None:
+        self.diagnostics.soon()
+        self._managed.changed()
+        self._say(f"{state}: {reason}")
 
     # The loop ---------------------------------------------------------------------------------------------------------
 
@@ -274,7 +259,7 @@ class PolicyNode:
         """Tick at absolute times until `shut_down`, or for `duration` seconds; see `_shift`."""
         period, begin = 1.0 / self.robot.rate, self._clock()
         deadline = begin
-        while not (self._ending.is_set() and self.state not in ("active", "stopping")):
+        while not (self.ending and self.state not in ("active", "stopping")):
             if duration is not None and deadline - begin > duration:
                 self.shut_down()
                 duration = None
@@ -284,9 +269,7 @@ class PolicyNode:
             woke = self._clock()
             missed = int((woke - deadline) / period)
             if missed > STALLED:
-                with self._lock:
-                    self._fault("timing", f"the loop stood still for {missed} periods")
-                    self._muted = True  # the robot has stopped by itself
+                self._halt("timing", f"the loop stood still for {missed} periods", cut=True)
             self.tick(woke)
             done = self._clock()
             left_out = self.timing.tick(woke - deadline, done - woke, self._age + done - woke if self.sent else np.nan)
@@ -313,7 +296,7 @@ class PolicyNode:
         Returns after `shut_down`, or when nothing came for `timeout` seconds.
         """
         done, self.timing = 0.0, Timing(np.inf)
-        while not self._ending.is_set():
+        while not self.ending:
             if not self._arrived.wait(timeout):
                 self._say(f"no new observation for {timeout:g} s: the simulation has ended")
                 return
@@ -327,78 +310,100 @@ class PolicyNode:
                     self._say(f"not enabled: {why}")
                     continue
             done, begin = stamp, self._clock()
-            self._next_inference = -np.inf
+            self.inference.restart()
             outcome = self.tick(begin)
-            while not self.sent and not self._ending.is_set():  # the simulation waits for it
+            while not self.sent and not self.ending:  # the simulation waits for it
                 time.sleep(0.005)
-                self.sent = self._send(outcome, self.observer.snapshot(begin))
+                self.sent = self._send(outcome, stamp, begin)
             self.timing.tick(0.0, self._clock() - begin)
 
     def tick(self, now: float) -> Outcome:
-        """One step: look, decide, guard, send."""
+        """One step: look, ask, decide, send, tell. Whatever raises in it, the robot is brought to a stand."""
         snapshot = self.observer.snapshot(now)
         self._age, self._since = snapshot.age, snapshot.since
-        if now >= self._next_inference - 0.25 / self.robot.rate:
-            late = now - self._next_inference > self._period
-            nominal = now if late else self._next_inference
-            self._next_inference = nominal + self._period
-            self._infer(snapshot, nominal)
-        state = RobotState(
-            now,
-            snapshot.position,
-            snapshot.age,
-            snapshot.max_age,
-            snapshot.oldest,
-            snapshot.observation,
-            float(np.max(self._wish.novelty)),
-            self._wish.outside,
-            self.transport.connected,
-            self._dead_man_held(now),
-        )
+        self._ask(snapshot, now)
+        state = self._robot_state(snapshot, now)
         with self._lock:
-            if self.mode != "run" and self.chain.limiter is not None:
-                self.chain.limiter.correct(snapshot.position, 1.0)  # it moves without us
-            outcome = self.chain.apply(self._wanted(), state)
-            self._judge(outcome)
-            muted = self._muted
-        sent = self.sent = self._send(outcome, snapshot) if not muted else False
-        drifts = self.chain.limiter is not None and self.robot.outputs[0].kind == "velocity" and not muted
-        if drifts and np.isfinite(snapshot.position).all():
-            self.chain.limiter.correct(snapshot.position, CORRECTION)  # type: ignore[union-attr]
-        self._account(outcome, sent, now, state)
+            outcome = self._decide(state)
+            self.memory = outcome.memory
+            if outcome.fault is not None:
+                self.states.stop(outcome.fault)
+            before = self.state
+            self.states.settle(self.still, now)
+            if before == "stopping" and self.state != before and self.mode == "run":
+                for sender in self.senders:
+                    sender.stand()
+        self.sent = self._send(outcome, snapshot.stamp, now)
+        self._take_back_drift(snapshot)
+        self._tell(outcome, state)
         return outcome
 
-    def _infer(self, snapshot: Snapshot, nominal: float) -> None:
-        if not np.isfinite(snapshot.observation).all():
-            return  # the guards see it, too
-        self._log_step()
-        action = self.policy.infer(snapshot.observation)
-        novelty, outside = self.policy.novelty(snapshot.observation, action), self.policy.outside(snapshot.observation)
-        self._wish = Wish((action * self._scale)[self._order].astype(np.float64), action, novelty, outside)
-        self._decided = nominal + self._wall  # on the grid of decisions, without its jitter
-        if self.log is not None and self.state == "active":
-            self.log.observation(self._decided, snapshot.observation)
+    def _ask(self, snapshot: Snapshot, now: float) -> None:
+        try:
+            if self.inference.ask(snapshot, now):
+                self._trouble = ""
+                if self.log is not None and self.state == "active":
+                    wish = self.inference.wish
+                    self.log.step(wish.asked + self._wall, snapshot.observation, wish.action)
+        except Exception as error:  # whatever a policy raises
+            self._trouble = f"{type(error).__name__}: {error}"
+            self._broken("policy", error)
 
-    def _wanted(self) -> np.ndarray:
-        """The wish as the guards take it: velocities, or efforts."""
-        if self._quantity == "position" and self.chain.limiter is not None:
-            return (self._wish.values - self.chain.limiter.motion.position) / self._period
-        return self._wish.values
+    def _robot_state(self, snapshot: Snapshot, now: float) -> RobotState:
+        wish, counters = self.inference.wish, self.transport.counters
+        objections = [sender.objection(now) for sender in self.senders] if self.mode == "run" else []
+        if counters["displaced"] > self._displaced:
+            self._halt("node", f"another client took over a service of {self.name}")
+        return RobotState(
+            time=now,
+            position=snapshot.position,
+            age=snapshot.age,
+            max_age=snapshot.max_age,
+            oldest=snapshot.oldest,
+            why=snapshot.why,
+            observation=snapshot.observation,
+            novelty=wish.novelty,
+            outside=wish.outside,
+            connected=self.transport.connected,
+            dead_man=self._dead_man_held(now),
+            controller=next(filter(None, objections), ""),
+        )
 
-    def _judge(self, outcome: Outcome) -> None:
-        """Follow what the guards said."""
-        if self.state == "active" and self.chain.fault is not None:
-            self._fault(self.chain.fault.guard, f"{self.chain.fault.guard}: {self.chain.fault.reason}")
-        if self.state == "stopping" and self.chain.still and self._zeros_left <= 0:
-            operator = self.chain.fault is not None and self.chain.fault.reason in ("disabled", "shutting down")
-            self._set_state("inactive" if operator else "fault", self.reason)
-            self._muted = True
-        if self.state == "stopping" and (self.chain.still or self._muted):
-            self._zeros_left -= 1
+    def _decide(self, state: RobotState) -> Outcome:
+        memory, limiter = self.memory, self.chain.limiter
+        try:
+            if self.mode != "run" and limiter is not None and memory.motion is not None:
+                moved = limiter.correct(memory.motion, state.position, 1.0)  # it moves without us
+                memory = replace(memory, motion=moved)
+            return decide(self.chain, self.inference.command(memory.motion), state, memory, self.states.halt)
+        except Exception as error:  # a guard's: nothing can be planned
+            self._broken("guards", error, cut=True)
+            standing = self.chain.begin(np.nan_to_num(state.position))
+            halt = (self.states.halt,) if self.states.halt else ()
+            return Outcome(np.zeros(len(state.position)), standing, Level.STOP, halt)
 
-    def _send(self, outcome: Outcome, snapshot: Snapshot) -> bool:
-        results = [sender.send(outcome, self.chain.limiter, snapshot.stamp) for sender in self._senders]
-        return all(results)
+    def _send(self, outcome: Outcome, stamp: float, now: float) -> bool:
+        """Say what is to be said in this state; whether a command was handed over."""
+        if self.mode != "run":
+            return False
+        try:
+            if self.states.speaks:
+                return all([sender.send(outcome, stamp, now) for sender in self.senders])
+            if self.states.owed and self.transport.connected:
+                self.states.owed -= all([sender.halt() for sender in self.senders])
+        except Exception as error:  # a message that cannot be sent
+            self._broken("outputs", error, cut=True)
+        return False
+
+    def _take_back_drift(self, snapshot: Snapshot) -> None:
+        """What a joint makes of velocities drifts away from their sum."""
+        motion, limiter = self.memory.motion, self.chain.limiter
+        if motion is None or limiter is None or not (self.states.speaks and self.mode == "run"):
+            return
+        if self._drifting.any() and np.isfinite(snapshot.position).all():
+            with self._lock:
+                share = np.where(self._drifting, CORRECTION, 0.0)
+                self.memory = replace(self.memory, motion=limiter.correct(motion, snapshot.position, share))
 
     def _dead_man_held(self, now: float) -> bool | None:
         if self.robot.dead_man is None:
@@ -406,38 +411,36 @@ class PolicyNode:
         held, when = self._dead_man
         return held and now - when <= self.robot.dead_man.max_age
 
+    def _broken(self, what: str, error: Exception, *, cut: bool = False) -> None:
+        self.counts["errors"] += 1
+        self._reports.append((what, error))
+        self._halt(what, f"{type(error).__name__}: {error}", cut=cut)
+
     # Telling ----------------------------------------------------------------------------------------------------------
 
-    def _account(self, outcome: Outcome, sent: bool, now: float, state: RobotState) -> None:
+    def _tell(self, outcome: Outcome, state: RobotState) -> None:
+        """After all that concerns the robot. What fails here does not concern it, either."""
         counts = self.counts
         counts["ticks"] += 1
-        counts["sent"] += sent
+        counts["sent"] += self.sent
         counts["limited"] += outcome.level == Level.LIMITED
         counts["holds"] += outcome.level == Level.HOLD
-        self._executed.append(outcome.command)
-        if self.mode == "shadow" and len(self._others) == len(self._senders):
-            theirs = np.concatenate([self._others[i] for i in range(len(self._senders))])
-            ours = np.concatenate([outcome.command[sender._index] for sender in self._senders])
-            if theirs.shape == ours.shape:
-                self.differences.append(ours - theirs)
-                del self.differences[:-10_000]
-        if self.log is not None:
-            values = {"age": state.age, "novelty": state.novelty, "state": self.state, "sent": sent}
-            self.log.decision(outcome, values)
-        if now >= self._next_diagnostics:
-            self._next_diagnostics = now + DIAGNOSTICS_PERIOD
-            if self.transport.connected:
-                self.transport.publish(DIAGNOSTICS, self.diagnostics(outcome))
+        try:
+            if self.mode == "shadow":
+                self.shadow.compare(outcome, state.time, 1.0 / self.robot.rate)
+            if self.log is not None:
+                values = {"age": state.age, "novelty": state.novelty, "state": self.state, "sent": self.sent}
+                self.log.decision(outcome, values)
+            self.diagnostics.tell(state.time, lambda: self.diagnostics_message(outcome))
+        except Exception as error:
+            self.counts["errors"] += 1
+            self._reports.append(("telling", error))
+        reports, self._reports = self._reports, []
+        if self.counts["errors"] <= REPORTED:
+            for what, raised in reports:
+                LOGGER.error("%s: %s: %s", what, type(raised).__name__, raised, exc_info=raised)
 
-    def _log_step(self) -> None:
-        """Before the next decision: what became of the last one."""
-        executed, self._executed = self._executed, []
-        if self.log is not None and executed and self.state == "active":
-            command = np.empty(len(self._order))
-            command[self._order] = np.mean(executed, axis=0)  # back in the policy's order
-            self.log.action(self._decided, command, self._wish.action)
-
-    def diagnostics(self, outcome: Outcome | None = None) -> Message:
+    def diagnostics_message(self, outcome: Outcome | None = None) -> Message:
         """A DiagnosticArray: state, guards, timing, what was dropped."""
         level = {"active": 0, "inactive": 1, "stopping": 1, "fault": 2}[self.state]
         if self.state == "active" and outcome is not None and outcome.level > Level.OK:
@@ -445,19 +448,12 @@ class PolicyNode:
         values = (
             {"state": self.state, "mode": self.mode, "guards": outcome.reason if outcome else ""}
             | self.counts
+            | {"faults": self.states.faults, "novelty": f"{self.inference.wish.novelty:.2f}"}
             | self.timing.summary(RECENT)
-            | self.transport.counters.snapshot()
-            | self.observer.counters.snapshot()
-            | {"novelty": f"{float(np.max(self._wish.novelty)):.2f}"}
+            | {f"refused {topic}": text for topic, text in self.observer.complaints.items()}
         )
-        status = {
-            "level": level,
-            "name": "policy",
-            "message": f"{self.state}: {self.reason}",
-            "hardware_id": self.robot.name,
-            "values": [{"key": k, "value": str(v)} for k, v in values.items()],
-        }
-        return {"header": {"stamp": time_message(time.time())}, "status": [status]}
+        counters = (self.transport.counters, self.observer.counters)
+        return self.diagnostics.message(level, f"{self.state}: {self.reason}", values, *counters)
 
 
 def _trigger(action: Callable[[], tuple[bool, str]]) -> Callable[[Message, Respond], None]:

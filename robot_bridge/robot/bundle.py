@@ -11,13 +11,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+import logging
+from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
 
+from robot_bridge.bounds import between
 from robot_bridge.errors import UserError
+
+LOGGER = logging.getLogger(__name__)
 
 FORMAT = 1
 """Version of the bundle's layout that this code reads."""
@@ -30,8 +36,21 @@ MODEL, NOVELTY, DESCRIPTION = "policy.tflite", "novelty.tflite", "policy.json"
 RANGE_SLACK = 1.0
 CONSTANT_SLACK = 1e-3
 
+CHECKSUM = "description_sha256"
+"""Entry of `policy.json` that covers all of its others."""
 
-@dataclass(frozen=True)
+STRICT = ConfigDict(extra="forbid")
+Finite = Annotated[float, between(-1e30, 1e30)]
+Positive = Annotated[float, between(1e-12, 1e12)]
+
+
+def _quantity(name: str) -> str:
+    if name not in ("velocity", "position", "effort"):
+        raise ValueError(f"'{name}': expected velocity, position or effort")
+    return name
+
+
+@dataclass(frozen=True, config=STRICT)
 class ObservationEntry:
     """One number of the observation.
 
@@ -45,25 +64,37 @@ class ObservationEntry:
 
     name: str
     unit: str
-    low: float
-    high: float
-    quantiles: tuple[float, ...]
-    constant: float | None = None
+    low: Finite
+    high: Finite
+    quantiles: tuple[Finite, ...]
+    constant: Finite | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ObservationEntry:
+        if self.low > self.high or list(self.quantiles) != sorted(self.quantiles):
+            raise ValueError(f"'{self.name}': expected low <= high, and quantiles in order")
+        return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class ActionEntry:
     """One number of the action, within [low, high]; times `scale` it is the joint's `quantity` in `unit`."""
 
     joint: str
-    quantity: str
+    quantity: Annotated[str, AfterValidator(_quantity)]
     unit: str
-    scale: float
-    low: float
-    high: float
+    scale: Positive
+    low: Finite
+    high: Finite
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ActionEntry:
+        if self.low >= self.high:
+            raise ValueError(f"'{self.joint}': expected low < high")
+        return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class NoveltyScore:
     """One of the scores that tell how unlike the training data a moment is; `threshold` is what held-out data reach.
 
@@ -75,17 +106,17 @@ class NoveltyScore:
     """
 
     name: str
-    threshold: float
+    threshold: Positive
     calibration: str
-    alarms: float | None = None
+    alarms: Finite | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Description:
     """`policy.json`."""
 
     task: str
-    control_rate: float
+    control_rate: Annotated[float, between(0.01, 10_000.0)]
     observations: tuple[ObservationEntry, ...]
     actions: tuple[ActionEntry, ...]
     novelty: tuple[NoveltyScore, ...]
@@ -108,6 +139,16 @@ class Description:
         low, high = self.environment.get("score_min"), self.environment.get("score_max")
         return total if low is None or high is None else 100.0 * (total - low) / (high - low)
 
+    @model_validator(mode="after")
+    def _named_once(self) -> Description:
+        for what, names in (
+            ("observations", [entry.name for entry in self.observations]),
+            ("actions", [action.joint for action in self.actions]),
+        ):
+            if twice := next((name for name in names if names.count(name) > 1), None):
+                raise ValueError(f"{what}: '{twice}' is named twice")
+        return self
+
     @staticmethod
     def read(folder: Path) -> Description:
         """Read `policy.json`.
@@ -126,24 +167,29 @@ class Description:
         version = values.pop("format", None) if isinstance(values, dict) else None
         if version != FORMAT:
             raise UserError(f"{path} is of format {version}, this robot_bridge reads {FORMAT}: {hint}")
+        said, found = values.pop(CHECKSUM, None), _checksum(values)
+        if said is None:
+            LOGGER.warning("%s has no checksum of its own (an older export): that nobody changed it is not sure", path)
+        elif said != found:
+            raise UserError(f"{path} was changed after it was made ({CHECKSUM} differs): {hint}")
         try:
-            parts: dict[str, Any] = {
-                "observations": tuple(_entry(ObservationEntry, v) for v in values.pop("observations")),
-                "actions": tuple(_entry(ActionEntry, v) for v in values.pop("actions")),
-                "novelty": tuple(_entry(NoveltyScore, v) for v in values.pop("novelty")),
-            }
-            return Description(**parts, **values)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): {hint}") from None
+            return TypeAdapter(Description).validate_python(values)
+        except ValidationError as error:
+            wrong = error.errors(include_url=False)[0]
+            place = ".".join(map(str, wrong["loc"]))
+            raise UserError(f"{path} is damaged ({place} {wrong['msg']}): {hint}") from None
 
     def to_json(self) -> str:
         """What `read` reads."""
-        values = {"format": FORMAT} | {k: _plain(v) for k, v in vars(self).items()}
+        values = json.loads(json.dumps({k: _plain(v) for k, v in vars(self).items()}))
+        values = {"format": FORMAT, CHECKSUM: _checksum(values)} | values
         return json.dumps(values, indent=1, allow_nan=False) + "\n"
 
 
-def _entry(kind: type, values: dict[str, Any]) -> Any:
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+def _checksum(values: dict[str, Any]) -> str:
+    """SHA-256 of a description's values, however their text is spaced."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:

@@ -1,13 +1,20 @@
-"""What a robot listens to and says, its limits and its guards; `robot_configs` reads them from a file."""
+"""What a robot listens to and says, its limits and its guards, as data. `robot_bridge.robot.config` reads it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from difflib import get_close_matches
+from typing import Annotated, Literal
 
-from robot_bridge.node.guards import Mode
-from robot_bridge.node.limits import JointLimits
+from pydantic import AfterValidator, BeforeValidator, StringConstraints
+from pydantic.dataclasses import dataclass as checked_dataclass
+from pydantic_core import PydanticCustomError
+
+from robot_bridge.bounds import between
+from robot_bridge.guards.guards import Setup
+from robot_bridge.guards.limits import JointLimits
+from robot_bridge.guards.motion import MotionLimiter
+from robot_bridge.guards.settings import STRICT, GuardSettings, Workspace
 from robot_bridge.robot.bundle import Description
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
@@ -21,11 +28,32 @@ OUTPUT_TYPES: dict[str, str] = {
 }
 """What each kind of output is sent as."""
 
-GUARDS = ("connection", "dead_man", "finite", "stale", "novelty", "speed", "lead", "workspace", "motion")
-ALWAYS_ON = ("connection", "finite")
+
+def _full_name(name: str) -> str:
+    if not name.startswith("/"):
+        raise PydanticCustomError("told", f"'{name}', expected a full name like '/{name}'")
+    return name
 
 
-@dataclass(frozen=True)
+def _message_type(kind: str) -> str:
+    if kind.count("/") != 2 or "/msg/" not in kind:
+        raise PydanticCustomError("told", f"'{kind}', expected a message type like '{JOINT_STATE}'")
+    return kind
+
+
+def _known_kind(kind: object) -> object:
+    if isinstance(kind, str) and kind not in OUTPUT_TYPES:
+        match = get_close_matches(kind, OUTPUT_TYPES, n=1)
+        hint = f"did you mean '{match[0]}'?" if match else f"known: {', '.join(OUTPUT_TYPES)}"
+        raise PydanticCustomError("told", f"'{kind}' is unknown, {hint}")
+    return kind
+
+
+Name = Annotated[str, StringConstraints(min_length=1)]
+Topic = Annotated[Name, AfterValidator(_full_name)]
+
+
+@checked_dataclass(frozen=True, config=STRICT)
 class Input:
     """A topic that observations come from.
 
@@ -33,17 +61,18 @@ class Input:
         topic, type: where.
         max_age: s; an older message halts the robot.
         fields: for other types than JointState: name in the observation -> path in the message ("pose.position.x").
-        check_stamps: whether a message that took longer than others by its stamp counts as that much older.
+        check_stamps: whether a message that took longer than others by its stamp counts as that much older. Off where
+            the sender's clock runs at another pace than this computer's: a simulator's.
     """
 
-    topic: str
-    type: str = JOINT_STATE
-    max_age: float = 0.1
+    topic: Topic
+    type: Annotated[str, AfterValidator(_message_type)] = JOINT_STATE
+    max_age: Annotated[float, between(1e-3, 10.0)] = 0.1
     fields: dict[str, str] = field(default_factory=dict)
     check_stamps: bool = True
 
 
-@dataclass(frozen=True)
+@checked_dataclass(frozen=True, config=STRICT)
 class Output:
     """Where the commands of some joints go.
 
@@ -51,34 +80,28 @@ class Output:
         kind: a velocity, position or effort per joint in a Float64MultiArray, a JointTrajectory on a topic, or
             FollowJointTrajectory goals.
         topic: of the controller, or its action's name.
-        joints: the policy's names, in the controller's order.
-        horizon: s into the future that a trajectory reaches; at its end the robot stands. So the robot stops by itself
-            when nothing follows.
+        joints: the policy's names, in the controller's order; in a file, none are all of the robot's.
+        horizon: s into the future that a trajectory reaches, None for 0.1 or three periods; at its end the robot
+            stands. So the robot stops by itself when nothing follows.
     """
 
-    kind: OutputKind
-    topic: str
-    joints: tuple[str, ...]
-    horizon: float = 0.1
+    kind: Annotated[OutputKind, BeforeValidator(_known_kind)]
+    topic: Topic
+    joints: tuple[Name, ...] = ()
+    horizon: Annotated[float, between(1e-3, 1.0)] | None = None
+
+    def steps(self, rate: float) -> int:
+        """How many periods of a loop of `rate` Hz a trajectory reaches ahead."""
+        horizon = max(0.1, 3.0 / rate) if self.horizon is None else self.horizon
+        return max(1, round(horizon * rate))
 
 
-@dataclass(frozen=True)
-class Workspace:
-    """A box that points of the arm stay in; `joints` are the model's names in the order of the robot's."""
-
-    model: Path
-    joints: tuple[str, ...]
-    points: tuple[str, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-
-
-@dataclass(frozen=True)
+@checked_dataclass(frozen=True, config=STRICT)
 class DeadMan:
     """A std_msgs/msg/Bool topic that must say true, at least every `max_age` seconds."""
 
-    topic: str
-    max_age: float = 0.2
+    topic: Topic
+    max_age: Annotated[float, between(0.01, 5.0)] = 0.2
 
 
 @dataclass(frozen=True)
@@ -98,28 +121,31 @@ class Robot:
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
     limits: JointLimits | None
-    speed: float = 1.0
-    max_lead: float = 0.1
-    hold_timeout: float = 0.5
-    novelty: dict[str, float] = field(default_factory=dict)
-    modes: dict[str, Mode] = field(default_factory=dict)
+    guards: GuardSettings = field(default_factory=GuardSettings)
     workspace: Workspace | None = None
     dead_man: DeadMan | None = None
+
+    def setup(self) -> Setup:
+        """What its guards are made of."""
+        limiter = None if self.limits is None else MotionLimiter(self.limits, 1.0 / self.rate)
+        return Setup(tuple(self.joints), limiter, self.guards, self.workspace)
 
     def mistakes_with(self, policy: Description) -> list[str]:
         """Why this robot cannot run that policy, as far as can be told without asking the robot; empty if it can."""
         mistakes = []
-        wanted = [a.joint for a in policy.actions]
-        for name in wanted:
+        quantities = {a.joint: a.quantity for a in policy.actions}
+        for name in quantities:
             if name not in self.joints:
                 mistakes.append(f"the policy moves joint '{name}', which the config does not name under joints")
         for name in self.joints:
-            if name not in wanted:
+            if name not in quantities:
                 mistakes.append(f"joint '{name}' of the config is not moved by the policy")
-        efforts = {a.quantity == "effort" for a in policy.actions}
-        if efforts != {self.outputs[0].kind == "effort"}:
-            kinds = ", ".join(sorted({a.quantity for a in policy.actions}))
-            mistakes.append(f"the policy commands {kinds}, the robot's outputs take {self.outputs[0].kind}")
+        for output in self.outputs:
+            wrong = [j for j in output.joints if (quantities.get(j, "effort") == "effort") != (output.kind == "effort")]
+            if wrong := [j for j in wrong if j in quantities]:
+                mistakes.append(
+                    f"the policy commands {quantities[wrong[0]]} of '{wrong[0]}', {output.topic} takes {output.kind}"
+                )
         named = {name for source in self.inputs for name in source.fields}
         if all(source.type != JOINT_STATE for source in self.inputs):
             for entry in policy.observations:
@@ -140,13 +166,5 @@ def simulated(policy: Description) -> Robot:
     kinds: dict[str, OutputKind] = {"velocity": "velocity", "effort": "effort", "position": "position"}
     kind = kinds[policy.actions[0].quantity]
     output = Output(kind, f"/{kind}_controller/commands", tuple(names), 1.0)
-    return Robot(
-        "simulation, unlimited",
-        names,
-        policy.control_rate,
-        inputs,
-        (output,),
-        None,
-        hold_timeout=10.0,
-        modes={"novelty": "monitor"},
-    )
+    guards = GuardSettings(hold_timeout=10.0, modes={"novelty": "monitor"})
+    return Robot("simulation, unlimited", names, policy.control_rate, inputs, (output,), None, guards)

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
 from robot_bridge.interfaces import get_interface
+from robot_bridge.lifecycle import (
+    ACTIVE,
+    ERROR_PROCESSING,
+    FINALIZED,
+    STATES,
+    TRANSITIONS,
+    UNCONFIGURED,
+    State,
+    Transition,
+)
 from robot_bridge.ros.exceptions import RCLError
 from robot_bridge.ros.node import Node as BaseNode
 from robot_bridge.ros.publisher import Publisher as BasePublisher
@@ -18,48 +28,7 @@ class TransitionCallbackReturn(Enum):
     ERROR = 99
 
 
-class LifecycleState(NamedTuple):
-    label: str
-    state_id: int
-
-
-State = LifecycleState
-
-UNKNOWN = State("unknown", 0)
-UNCONFIGURED = State("unconfigured", 1)
-INACTIVE = State("inactive", 2)
-ACTIVE = State("active", 3)
-FINALIZED = State("finalized", 4)
-CONFIGURING = State("configuring", 10)
-CLEANING_UP = State("cleaningup", 11)
-SHUTTING_DOWN = State("shuttingdown", 12)
-ACTIVATING = State("activating", 13)
-DEACTIVATING = State("deactivating", 14)
-ERROR_PROCESSING = State("errorprocessing", 15)
-STATES: tuple[State, ...] = (UNKNOWN, UNCONFIGURED, INACTIVE, ACTIVE, FINALIZED)
-STATES += (CONFIGURING, CLEANING_UP, SHUTTING_DOWN, ACTIVATING, DEACTIVATING, ERROR_PROCESSING)
-
-
-class Transition(NamedTuple):
-    """One way between primary states: by a callback, in a state of its own."""
-
-    id: int
-    label: str
-    start: State
-    during: State
-    goal: State
-    callback: str
-
-
-TRANSITIONS = (
-    Transition(1, "configure", UNCONFIGURED, CONFIGURING, INACTIVE, "on_configure"),
-    Transition(2, "cleanup", INACTIVE, CLEANING_UP, UNCONFIGURED, "on_cleanup"),
-    Transition(3, "activate", INACTIVE, ACTIVATING, ACTIVE, "on_activate"),
-    Transition(4, "deactivate", ACTIVE, DEACTIVATING, INACTIVE, "on_deactivate"),
-    Transition(5, "shutdown", UNCONFIGURED, SHUTTING_DOWN, FINALIZED, "on_shutdown"),
-    Transition(6, "shutdown", INACTIVE, SHUTTING_DOWN, FINALIZED, "on_shutdown"),
-    Transition(7, "shutdown", ACTIVE, SHUTTING_DOWN, FINALIZED, "on_shutdown"),
-)
+LifecycleState = State
 
 
 class ManagedEntity:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 from robot_bridge.errors import ArgumentParser, command
 from robot_bridge.server.server import LOOPBACK, RosbridgeServer
+from robot_bridge.signals import on_ending
 
 DESCRIPTION = """A rosbridge v2 server with no ROS behind it.
 
@@ -78,8 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     server.faults.silent_goals = args.silent_goals
     server.faults.silent_errors = args.silent_errors
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    on_ending(stop.set)
     with server:
         if args.host not in LOOPBACK and token is None:
             print("warning: everybody on the network can move the robot; set ROSBRIDGE_TOKEN", file=sys.stderr)

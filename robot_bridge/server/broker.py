@@ -239,7 +239,7 @@ class Broker:
         if old := registry.get(provider.name):
             self._withdraw(registry, old)
             if old.client is not provider.client:
-                old.client.status("warning", f"{provider.name} is now offered by another client")
+                old.client.status("error", f"{provider.name} is now offered by another client")
         registry[provider.name] = provider
 
     def _withdraw(self, registry: dict[str, Provider], provider: Provider) -> None:

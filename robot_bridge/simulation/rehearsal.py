@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from robot_bridge.errors import UserError
-from robot_bridge.node.policy_node import DIAGNOSTICS, DIAGNOSTICS_TYPE
+from robot_bridge.node.diagnostics import DIAGNOSTICS, DIAGNOSTICS_TYPE
 from robot_bridge.robot.bundle import Description
 from robot_bridge.robot.config import load_robot
 from robot_bridge.robot.robot import JOINT_STATE, OUTPUT_TYPES

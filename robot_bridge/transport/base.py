@@ -103,6 +103,7 @@ class Transport(Protocol):
     callback_errors callbacks that raised
     slow_callbacks  callbacks that held the I/O thread for more than 20 ms
     lost.*          connections lost, and why
+    displaced       services and actions of ours that another client took over
     reconnects      connections that came back
     """
 
@@ -214,6 +215,11 @@ class Transport(Protocol):
 
     def topics_and_types(self, done: Callable[[dict[str, str] | None, str | None], None], timeout: float = 3.0) -> None:
         """All topics of the graph: `done({name: type}, None)`, or `done(None, error)`. Asks rosapi."""
+
+    def publishers(
+        self, topic: str, done: Callable[[list[str] | None, str | None], None], timeout: float = 3.0
+    ) -> None:
+        """The names of all nodes that publish a topic, likewise; the clients of a rosbridge_server are one."""
 
     def services(self, done: Callable[[list[str] | None, str | None], None], timeout: float = 3.0) -> None:
         """The names of all services of the graph, likewise."""

@@ -444,6 +444,11 @@ class RclpyTransport:
     def topics_and_types(self, done: Callable[[dict[str, str] | None, str | None], None], timeout: float = 3.0) -> None:
         self._ask(done, lambda: {name: types[0] for name, types in self.node.get_topic_names_and_types() if types})
 
+    def publishers(
+        self, topic: str, done: Callable[[list[str] | None, str | None], None], timeout: float = 3.0
+    ) -> None:
+        self._ask(done, lambda: [info.node_name for info in self.node.get_publishers_info_by_topic(topic)])
+
     def services(self, done: Callable[[list[str] | None, str | None], None], timeout: float = 3.0) -> None:
         self._ask(done, lambda: [name for name, _ in self.node.get_service_names_and_types()])
 

@@ -33,6 +33,7 @@ from robot_bridge.transport.topics import Topics
 LOGGER = logging.getLogger(__name__)
 
 SLOW_CALLBACK = 0.02  # s
+TAKEN_OVER = "is now offered by another client"  # as the embedded server tells whom it displaced
 
 
 class RosbridgeTransport:
@@ -295,7 +296,8 @@ class RosbridgeTransport:
 
     def _receive_other(self, message: Message) -> None:
         if message.get("op") == "status":
-            self.counters.add("refused")
+            displaced = str(message.get("msg")).endswith(TAKEN_OVER)
+            self.counters.add("displaced" if displaced else "refused")
             self.complain(f"the server says: {message.get('msg')!s:.300}")
         else:
             self.counters.add("received.unexpected")
@@ -339,6 +341,12 @@ class RosbridgeTransport:
 
         self._rosapi("topics", "Topics", pairs, done, timeout)
 
+    def publishers(
+        self, topic: str, done: Callable[[list[str] | None, str | None], None], timeout: float = 3.0
+    ) -> None:
+        names = lambda values: list(_strings(values, "publishers"))  # noqa: E731
+        self._rosapi("publishers", "Publishers", names, done, timeout, {"topic": topic})
+
     def services(self, done: Callable[[list[str] | None, str | None], None], timeout: float = 3.0) -> None:
         self._rosapi("services", "Services", lambda values: list(_strings(values, "services")), done, timeout)
 
@@ -353,6 +361,7 @@ class RosbridgeTransport:
         read: Callable[[Message], Any],
         done: Callable[[Any, str | None], None],
         timeout: float,
+        request: Message | None = None,
     ) -> None:
         def answered(values: Message | None, error: str | None) -> None:
             if values is None:
@@ -365,7 +374,7 @@ class RosbridgeTransport:
                 return
             done(answer, None)
 
-        self.call_service(f"/rosapi/{name}", f"rosapi_msgs/srv/{type}", {}, answered, timeout)
+        self.call_service(f"/rosapi/{name}", f"rosapi_msgs/srv/{type}", request or {}, answered, timeout)
 
 
 def _strings(values: Message, name: str) -> Sequence[str]:

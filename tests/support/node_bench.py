@@ -28,6 +28,9 @@ class Wire:
         self.services: dict[str, Callable] = {}
         self.published: list[tuple[str, dict]] = []
         self.goals: list[tuple[str, dict]] = []
+        self.results: list[Callable] = []
+        self.cancelled: list[str] = []
+        self.takes_goals = True
         self.listeners: list[Callable[[bool], None]] = []
 
     def close(self) -> None: ...
@@ -48,9 +51,17 @@ class Wire:
         self.services[name] = handler
         return self
 
-    def send_goal(self, action: str, kind: str, goal: dict, **_: Any) -> str:
+    def send_goal(self, action: str, kind: str, goal: dict, **options: Any) -> str:
+        """A controller that takes every goal says so at once; one that does not, nothing."""
         self.goals.append((action, goal))
-        return "id"
+        self.results.append(options["result"])
+        if self.takes_goals:
+            options["feedback"]({})
+        return f"id{len(self.goals)}"
+
+    def cancel_goal(self, action: str, goal_id: str, timeout: float = 5.0) -> bool:
+        self.cancelled.append(goal_id)
+        return True
 
     def on_connection(self, callback: Callable[[bool], None]) -> Wire:
         self.listeners.append(callback)
@@ -93,6 +104,8 @@ class Bench:
             commands = [m["data"] for topic, m in self.wire.published[before:] if topic == "/commands"]
             assert len(commands) <= 1
             velocity = np.array(commands[0]) if commands else np.zeros(2)
+            if commands and self.robot.outputs[0].kind == "position":
+                velocity = (velocity - self.q) / DT
             self.velocities.append(velocity)
             self.q = self.q + DT * velocity
             self.now += DT

@@ -80,11 +80,15 @@ def arm_policy(joints: tuple[str, ...] = ("a", "b"), target: float = 0.5, rate: 
 
 
 def arm_robot(**changes: Any) -> Robot:
-    """A robot of two joints that takes velocities."""
-    from robot_bridge.node.limits import JointLimits
+    """A robot of two joints that takes velocities; settings of its guards go by their own names."""
+    from dataclasses import fields
+
+    from robot_bridge.guards.limits import JointLimits
+    from robot_bridge.guards.settings import GuardSettings
     from robot_bridge.robot.robot import Input, Output
 
     limits = JointLimits([-1, -1], [1, 1], [1, 1], [5, 5], [500, 500])
+    guards = {f.name: changes.pop(f.name) for f in fields(GuardSettings) if f.name in changes}
     values: dict[str, Any] = {
         "name": "arm",
         "joints": {"a": "a", "b": "b"},
@@ -92,5 +96,6 @@ def arm_robot(**changes: Any) -> Robot:
         "inputs": (Input("/joint_states"),),
         "outputs": (Output("velocity", "/commands", ("a", "b")),),
         "limits": limits,
+        "guards": GuardSettings(**guards),
     }
     return Robot(**values | changes)

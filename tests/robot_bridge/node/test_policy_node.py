@@ -12,7 +12,7 @@ pytest.importorskip("roslibpy", reason="the robot extra is not installed")
 from node_bench import DT, Bench, decelerates
 from robot_fakes import arm_policy, arm_robot
 
-from robot_bridge.node.guards import Level
+from robot_bridge.guards.guards import Level
 from robot_bridge.node.observation import Observer
 from robot_bridge.robot.robot import DeadMan, Input, Output
 
@@ -94,14 +94,18 @@ def test_a_policy_that_gives_nan_is_refused() -> None:
     assert bench.node.state == "fault"
 
 
-def test_after_a_lost_connection_nothing_is_said_until_enabled() -> None:
-    bench = Bench().moving()
+@pytest.mark.parametrize("kind", ["velocity", "position"])
+def test_after_a_lost_connection_nothing_moves_until_enabled(kind: str) -> None:
+    """Velocities carry no stamp, and the arm may still go on with the last one: it is told to stand. Positions hold."""
+    bench = Bench(outputs=(Output(kind, "/commands", ("a", "b")),)).moving()  # type: ignore[arg-type]
     bench.wire.connect(False)
     bench.step(5)
     bench.wire.connect(True)
-    sent = bench.sent()
+    before = bench.sent()
     bench.step(100)
-    assert bench.sent() == sent
+    told = [m["data"] for topic, m in bench.wire.published if topic == "/commands"][before:]
+    assert told == ([[0.0, 0.0]] * 5 if kind == "velocity" else [])
+    sent = bench.sent()
     assert bench.node.state == "fault"
     assert "connection lost" in bench.node.reason
     assert bench.node.enable()[0]
@@ -123,7 +127,7 @@ def test_emergency_stop(how: str) -> None:
     decelerates(bench.velocities[-40:])
     assert bench.node.state == "fault"
     assert "emergency stop" in bench.node.reason
-    assert bench.node.counts["faults"] == 1
+    assert bench.node.states.faults == 1
 
 
 def test_disable_is_no_fault() -> None:
@@ -247,7 +251,7 @@ def test_dry_run_sends_nothing_and_follows() -> None:
         bench.q = bench.q + 0.001  # somebody else moves it
     assert bench.sent() == 0
     assert bench.node.state == "active"
-    np.testing.assert_allclose(bench.node.chain.limiter.motion.position, bench.q, atol=0.05)
+    np.testing.assert_allclose(bench.node.memory.motion.position, bench.q, atol=0.05)
 
 
 def test_shadow_compares_with_the_present_controller() -> None:
@@ -258,7 +262,7 @@ def test_shadow_compares_with_the_present_controller() -> None:
         bench.step()
     assert bench.sent() == 0
     ours = bench.step().command
-    np.testing.assert_allclose(bench.node.differences[-1], ours - [0.25, 0.0], atol=0.05)
+    np.testing.assert_allclose(bench.node.shadow.differences[-1], ours - [0.25, 0.0], atol=0.05)
 
 
 def test_shut_down_decelerates_first() -> None:
@@ -277,7 +281,7 @@ def test_trajectories_are_feasible_and_end_standing(kind: str) -> None:
     bench.enable()
     for _ in range(12):
         bench.step()
-        bench.q = bench.node.chain.limiter.motion.position.copy()
+        bench.q = bench.node.memory.motion.position.copy()
     messages = [m for t, m in bench.wire.published if t == "/arm"] or [g["trajectory"] for _, g in bench.wire.goals]
     assert len(messages) == (12 if kind == "trajectory" else 6)
     last = messages[-1]

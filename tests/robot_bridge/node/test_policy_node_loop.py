@@ -157,7 +157,7 @@ def test_the_loop_follows_its_input_closely(rate: float, phase: float) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("robot_bridge.node.policy_node.time.sleep", sleep)
         bench.node.run(duration=4.0)
-    assert bench.node.counts["faults"] == 0
+    assert bench.node.states.faults == 0
     np.testing.assert_allclose(lags[4:150], 0.002, atol=2e-4)
     assert bench.node.timing.misses + bench.node.timing.skipped == 0
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from robot_bridge.errors import UserError
-from robot_bridge.node.limits import PRESETS
+from robot_bridge.guards.limits import PRESETS
 from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry
 from robot_bridge.robot.config import config_dir, load_robot
 from robot_bridge.robot.robot import Robot, simulated
@@ -52,7 +52,7 @@ def test_the_configs_that_come_along_are_right(name: str) -> None:
             assert (robot.limits.low[:7] >= preset.low + 0.1 - 1e-9).all()
             assert (robot.limits.high[:7] <= preset.high - 0.1 + 1e-9).all()
             assert robot.dead_man is not None
-            assert robot.speed <= 0.2
+            assert robot.guards.speed <= 0.2
 
 
 def test_fr3_renames_joints() -> None:
@@ -86,6 +86,9 @@ def changed(**changes) -> dict:
     return values
 
 
+BOX = {"model": "none.xml", "joints": list("abcdef"), "points": ["tip"], "low": [0, 0, 0], "high": [1, 1, 1]}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -106,13 +109,15 @@ def changed(**changes) -> dict:
         ({"limits__velocity": [1.0, 2.0]}, "limits: of different lengths"),
         ({"limits__velocity": [0.0] * 6}, "limits.velocity: [0.0, 0.0, 0.0, 0.0, 0.0, 0.0], expected numbers above 0"),
         ({"limits": {"preset": "panda"}}, "limits: of 7 joints, but there are 6 joints"),
-        ({"limits": {"preset": "fr2"}}, "limits.preset: 'fr2' is unknown, known: fr3"),
+        ({"limits": {"preset": "fr2"}}, "limits.preset: 'fr2' is unknown, did you mean 'fr3'?"),
         ({"limits__share": 2}, "limits.share: 2, expected a number, 0.01 to 1"),
         ({"guards__speed": 5}, "guards.speed: 5, expected a number, 0 to 1"),
         ({"guards__modes": {"stale": "quiet"}}, "guards.modes.stale: 'quiet', expected enforce, monitor or off"),
         ({"guards__modes": {"finite": "off"}}, "guards.modes.finite: 'off', but this guard is always on"),
         ({"guards__novelty": {"slow": 1}}, "guards.novelty.slow: unknown"),
-        ({"workspace": {"model": "none.xml"}}, "workspace.model: no such file"),
+        ({"workspace": BOX}, "workspace.model: no such file"),
+        ({"workspace": BOX | {"high": [0, 0]}}, "workspace.high"),
+        ({"workspace": BOX | {"points": "tip"}}, "workspace.points: 'tip', expected a list"),
         ({"dead_man": {"topic": "x"}}, "dead_man.topic: 'x', expected a full name"),
     ],
 )

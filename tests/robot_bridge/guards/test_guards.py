@@ -13,13 +13,17 @@ import numpy as np
 import pytest
 
 from robot_bridge.errors import UserError
-from robot_bridge.node.guards import (
-    Chain,
+from robot_bridge.guards.decision import Chain, Outcome, Verdict, decide
+from robot_bridge.guards.guards import (
     ConnectionGuard,
+    ControllerGuard,
     DeadManGuard,
     FiniteGuard,
+    Guard,
+    Judgement,
     LeadGuard,
     Level,
+    Memory,
     MotionGuard,
     NoveltyGuard,
     RobotState,
@@ -27,8 +31,10 @@ from robot_bridge.node.guards import (
     StaleGuard,
     WorkspaceGuard,
 )
-from robot_bridge.node.limits import PRESETS, JointLimits, MotionLimiter
-from robot_bridge.robot.kinematics import Kinematics
+from robot_bridge.guards.kinematics import Kinematics
+from robot_bridge.guards.limits import PRESETS, JointLimits
+from robot_bridge.guards.motion import MotionLimiter
+from robot_bridge.guards.settings import NoveltySettings
 
 DT = 0.02
 ZERO = np.zeros(2)
@@ -37,6 +43,38 @@ LIMITS = JointLimits([-1, -1], [1, 1], [1, 1], [4, 4], [100, 100])
 
 def state(time: float = 0.0, **changes) -> RobotState:
     return RobotState(**{"time": time, "position": ZERO} | changes)
+
+
+class Session:
+    """Decision after decision, each with the memory of the one before; a fault stays until `enable`."""
+
+    def __init__(self, *guards: Guard, limiter: MotionLimiter | None, modes=None, hold_timeout: float = 0.5) -> None:
+        self.limiter = limiter
+        self.chain = Chain(guards, limiter, modes or {}, hold_timeout)
+        self.memory = self.chain.begin(ZERO)
+        self.fault: Verdict | None = Verdict("chain", Level.STOP, "not enabled yet")
+
+    def enable(self, position: np.ndarray) -> None:
+        self.fault, self.memory = None, self.chain.begin(position)
+
+    def apply(self, wish: np.ndarray, state: RobotState) -> Outcome:
+        outcome = decide(self.chain, wish, state, self.memory, self.fault)
+        self.memory, self.fault = outcome.memory, self.fault or outcome.fault
+        return outcome
+
+    @property
+    def position(self) -> np.ndarray:
+        assert self.memory.motion is not None
+        return self.memory.motion.position
+
+    @property
+    def still(self) -> bool:
+        assert self.memory.motion is not None
+        return self.memory.motion.still
+
+
+def judged(guard: Guard, state: RobotState, wish: np.ndarray | None = None) -> Judgement:
+    return guard.judge(WISH if wish is None else wish, state, Memory())
 
 
 # The motion limiter ---------------------------------------------------------------------------------------------------
@@ -63,10 +101,10 @@ def test_no_wish_breaks_a_limit(kind: str, preset: str, dt: float, jerk: float) 
     limiter = MotionLimiter(limits, dt)
     for _ in range(2):
         start = rng.uniform(limits.low, limits.high)
-        limiter.reset(start)
-        wanted = wishes(rng, limits, kind, 120)
-        path = [start] * 3 + [limiter.step(wish).position for wish in wanted]
-        path += [limiter.step(np.zeros(7)).position for _ in range(100)]  # and then it stops
+        motion, path = limiter.begin(start), [start] * 3
+        for wish in [*wishes(rng, limits, kind, 120), *np.zeros((100, 7))]:  # and then it stops
+            motion = limiter.step(motion, wish)
+            path.append(motion.position)
         q = np.array(path)
         v = np.diff(q, axis=0) / dt
         a = np.diff(v, axis=0) / dt
@@ -81,10 +119,10 @@ def test_no_wish_breaks_a_limit(kind: str, preset: str, dt: float, jerk: float) 
 def test_limits_are_used_up() -> None:
     """A limiter that never moves would keep all limits, too."""
     limiter = MotionLimiter(PRESETS["panda"], 0.02)
-    limiter.reset(np.array([0.0, 0.0, 0.0, -1.5, 0.0, 1.5, 0.0]))
+    motion = limiter.begin(np.array([0.0, 0.0, 0.0, -1.5, 0.0, 1.5, 0.0]))
     speeds, positions = [], []
     for _ in range(200):
-        motion = limiter.step(np.full(7, 100.0))
+        motion = limiter.step(motion, np.full(7, 100.0))
         speeds.append(motion.velocity)
         positions.append(motion.position)
     assert (np.max(speeds, axis=0) > 0.97 * PRESETS["panda"].velocity)[[0, 2, 4, 5, 6]].all()
@@ -96,24 +134,33 @@ def test_limits_are_used_up() -> None:
 
 def test_a_wish_within_the_limits_is_granted() -> None:
     limiter = MotionLimiter(replace(LIMITS, jerk=np.full(2, 1e5)), DT)
-    limiter.reset(ZERO)
+    motion = limiter.begin(ZERO)
     for k in range(40):
         wish = 0.3 * np.sin([0.1 * k, 0.2 * k])
-        got = limiter.step(wish).velocity
-    np.testing.assert_allclose(got, wish, atol=1e-3)
+        motion = limiter.step(motion, wish)
+    np.testing.assert_allclose(motion.velocity, wish, atol=1e-3)
 
 
 def test_a_joint_beyond_its_limit_only_comes_back() -> None:
     limiter = MotionLimiter(LIMITS, DT)
-    limiter.reset(np.array([1.05, 0.0]))
+    motion = limiter.begin(np.array([1.05, 0.0]))
     for _ in range(30):
-        assert limiter.step(np.array([1.0, 0.0])).position[0] <= 1.05
+        motion = limiter.step(motion, np.array([1.0, 0.0]))
+        assert motion.position[0] <= 1.05
+    for _ in range(2):
+        motion = limiter.step(motion, np.array([-0.5, 0.0]))
+    came_back = motion.position[0]
+    assert 1.0 < came_back < 1.05
     for _ in range(30):
-        limiter.step(np.array([-0.5, 0.0]))
-    assert limiter.motion.position[0] < 1.0
+        motion = limiter.step(motion, np.array([1.0, 0.0]))
+        assert motion.position[0] <= came_back  # not a step further out than it has come back, though still beyond
+        came_back = motion.position[0]
+    for _ in range(30):
+        motion = limiter.step(motion, np.array([-0.5, 0.0]))
+    assert motion.position[0] < 1.0
     for _ in range(100):
-        limiter.step(np.array([1.0, 0.0]))
-    assert limiter.motion.position[0] <= 1.0  # once back, the limit holds
+        motion = limiter.step(motion, np.array([1.0, 0.0]))
+    assert motion.position[0] <= 1.0  # once back, the limit holds
 
 
 def test_the_quick_answer_agrees_with_the_simulated_one() -> None:
@@ -122,34 +169,32 @@ def test_the_quick_answer_agrees_with_the_simulated_one() -> None:
     for _ in range(30):
         limits = replace(PRESETS["panda"], jerk=PRESETS["panda"].jerk * 10 ** rng.uniform(-2, 0))
         limiter = MotionLimiter(limits, 10 ** rng.uniform(-2.5, -1))
-        limiter.reset(rng.uniform(limits.low, limits.high))
-        limiter.motion = replace(
-            limiter.motion,
+        motion = replace(
+            limiter.begin(rng.uniform(limits.low, limits.high)),
             velocity=rng.uniform(-1, 1, 7) * limits.velocity,
             acceleration=rng.uniform(-1, 1, 7) * limits.acceleration,
         )
         accelerations = rng.uniform(-1, 1, (20, 7)) * limits.acceleration
-        sure = limiter._surely_can_stop(limiter._next(accelerations, limiter.motion))
+        sure = limiter._surely_can_stop(limiter._next(accelerations, motion))
         limiter._surely_can_stop = lambda motion: np.zeros(1, bool)  # type: ignore[method-assign]
-        assert (limiter._can_stop(accelerations) | ~sure).all()
+        assert (limiter._can_stop(accelerations, motion) | ~sure).all()
         sure_ones += int(sure.sum())
     assert sure_ones > 500
 
 
 def test_drift_is_corrected_but_never_into_a_place_without_stop() -> None:
     limiter = MotionLimiter(LIMITS, DT)
-    limiter.reset(ZERO)
+    motion = limiter.begin(ZERO)
     for _ in range(100):
-        limiter.step(ZERO)
-        limiter.correct(np.array([0.2, -0.1]), 0.1)
-    np.testing.assert_allclose(limiter.motion.position, [0.2, -0.1], atol=1e-3)
-    limiter.reset(np.array([0.7, 0.0]))
+        motion = limiter.correct(limiter.step(motion, ZERO), np.array([0.2, -0.1]), 0.1)
+    np.testing.assert_allclose(motion.position, [0.2, -0.1], atol=1e-3)
+    motion = limiter.begin(np.array([0.7, 0.0]))
     for _ in range(12):
-        limiter.step(np.array([1.0, 0.0]))
+        motion = limiter.step(motion, np.array([1.0, 0.0]))
     for _ in range(60):
-        limiter.correct(np.array([0.999, 0.0]), 0.5)  # at full speed, a millimetre before the limit
-        limiter.step(np.array([1.0, 0.0]))
-    assert limiter.motion.position[0] <= 1.0
+        motion = limiter.correct(motion, np.array([0.999, 0.0]), 0.5)  # at full speed, a millimetre before the limit
+        motion = limiter.step(motion, np.array([1.0, 0.0]))
+    assert motion.position[0] <= 1.0
 
 
 # Single guards --------------------------------------------------------------------------------------------------------
@@ -161,66 +206,76 @@ WISH = np.array([0.5, -0.5])
     ("guard", "bad", "level", "reason"),
     [
         (ConnectionGuard(), {"connected": False}, Level.STOP, "connection lost"),
+        (ControllerGuard(), {"controller": "/arm aborted a goal"}, Level.HOLD, "/arm aborted a goal"),
         (DeadManGuard(), {"dead_man": False}, Level.STOP, "dead-man"),
         (StaleGuard(), {"age": 0.15, "oldest": "/joint_states"}, Level.HOLD, "/joint_states is 150 ms old"),
+        (StaleGuard(), {"age": 0.15, "why": "the clock was set"}, Level.HOLD, "old .*: the clock was set"),
         (StaleGuard(), {"age": np.inf, "oldest": "/objects"}, Level.HOLD, "/objects is missing"),
         (FiniteGuard(), {"observation": np.array([0, np.nan])}, Level.HOLD, r"observation\[1\] is nan"),
         (FiniteGuard(), {"position": np.array([np.inf, 0])}, Level.HOLD, r"position\[0\] is inf"),
     ],
 )
 def test_guards_that_halt(guard, bad: dict, level: Level, reason: str) -> None:
-    command, verdict = guard.apply(WISH, state(age=0.05, dead_man=True))
-    np.testing.assert_array_equal(command, WISH)
-    assert verdict.level == Level.OK
-    command, verdict = guard.apply(WISH, state(**bad))
-    np.testing.assert_array_equal(command, ZERO)
-    assert verdict.level == level
-    assert re.search(reason, verdict.reason)
+    judgement = judged(guard, state(age=0.05, dead_man=True))
+    np.testing.assert_array_equal(judgement.command, WISH)
+    assert judgement.level == Level.OK
+    judgement = judged(guard, state(**bad))
+    np.testing.assert_array_equal(judgement.command, ZERO)
+    assert judgement.level == level
+    assert re.search(reason, judgement.reason)
 
 
 def test_a_command_that_is_not_finite_is_refused() -> None:
-    command, verdict = FiniteGuard().apply(np.array([0.1, -np.inf]), state())
-    assert verdict.level == Level.HOLD
-    np.testing.assert_array_equal(command, ZERO)
+    judgement = judged(FiniteGuard(), state(), np.array([0.1, -np.inf]))
+    assert judgement.level == Level.HOLD
+    np.testing.assert_array_equal(judgement.command, ZERO)
 
 
 def test_novelty_slows_then_holds_after_a_while() -> None:
-    guard = NoveltyGuard(slow_above=1.0, hold_above=3.0, slow_to=0.3, patience=0.1)
-    assert guard.apply(WISH, state(0.0, novelty=9.0))[1].level == Level.OK  # a single odd reading
-    assert guard.apply(WISH, state(0.02, novelty=0.5))[1].level == Level.OK
-    assert guard.apply(WISH, state(0.09, novelty=2.0))[1].level == Level.OK
-    command, verdict = guard.apply(WISH, state(0.2, novelty=2.0))
-    assert verdict.level == Level.LIMITED
-    np.testing.assert_allclose(command, 0.3 * WISH)
-    guard.apply(WISH, state(0.22, novelty=4.0))
-    command, verdict = guard.apply(WISH, state(0.33, novelty=4.0))
-    assert verdict.level == Level.HOLD
-    np.testing.assert_array_equal(command, ZERO)
-    guard.apply(WISH, state(1.0, outside=["x/position"]))
-    assert "x/position" in guard.apply(WISH, state(1.2, outside=["x/position"]))[1].reason
-    nan = NoveltyGuard(patience=0.0).apply(WISH, state(novelty=np.nan))
-    assert nan[1].level == Level.HOLD
+    guard = NoveltyGuard(NoveltySettings(slow_above=1.0, hold_above=3.0, slow_to=0.3, patience=0.1))
+    memory = Memory()
+
+    def judge(time: float, **changes) -> Judgement:
+        nonlocal memory
+        judgement = guard.judge(WISH, state(time, **changes), memory)
+        memory = judgement.memory
+        return judgement
+
+    assert judge(0.0, novelty=9.0).level == Level.OK  # a single odd reading
+    assert judge(0.02, novelty=0.5).level == Level.OK
+    assert judge(0.09, novelty=2.0).level == Level.OK
+    judgement = judge(0.2, novelty=2.0)
+    assert judgement.level == Level.LIMITED
+    np.testing.assert_allclose(judgement.command, 0.3 * WISH)
+    judge(0.22, novelty=4.0)
+    judgement = judge(0.33, novelty=4.0)
+    assert judgement.level == Level.HOLD
+    np.testing.assert_array_equal(judgement.command, ZERO)
+    judge(1.0, outside=["x/position"])
+    assert "x/position" in judge(1.2, outside=["x/position"]).reason
+    memory = Memory()
+    guard = NoveltyGuard(NoveltySettings(patience=0.0))
+    assert judge(2.0, novelty=np.nan).level == Level.HOLD
 
 
 def test_lead_is_bounded_and_a_blocked_arm_stops() -> None:
     limiter = MotionLimiter(LIMITS, DT)
-    limiter.reset(ZERO)
-    chain = Chain([LeadGuard(limiter, 0.1), MotionGuard(limiter, "ab")], limiter)
-    chain.enable(ZERO)
+    session = Session(LeadGuard(limiter, 0.1), MotionGuard(limiter, "ab"), limiter=limiter)
+    session.enable(ZERO)
     leads = []
     for k in range(80):  # the arm does not move at all
-        chain.apply(np.array([1.0, 0.0]), state(k * DT))
-        leads.append(limiter.motion.position[0])
+        session.apply(np.array([1.0, 0.0]), state(k * DT))
+        leads.append(session.position[0])
     assert 0.09 < max(leads) < 0.13  # what braking takes on top
-    assert chain.fault is None
-    chain.enable(ZERO)
-    outcome = chain.apply(np.array([0.0, 0.0]), state(position=np.array([0.0, 0.3])))
+    assert session.fault is None
+    session.enable(ZERO)
+    outcome = session.apply(np.array([0.0, 0.0]), state(position=np.array([0.0, 0.3])))
     assert outcome.level == Level.STOP
     assert "does not follow" in outcome.reason
 
 
 def test_speed_is_scaled() -> None:
-    np.testing.assert_allclose(SpeedGuard(0.1).apply(WISH, state())[0], 0.1 * WISH)
+    np.testing.assert_allclose(judged(SpeedGuard(0.1), state()).command, 0.1 * WISH)
 
 
 MODEL = """<mujoco><worldbody>
@@ -269,82 +324,81 @@ def test_workspace_is_never_left(arm: Path) -> None:
     limiter = MotionLimiter(limits, DT)
     low, high = np.array([-0.2, -0.55, -1.0]), np.array([0.8, 0.45, 1.0])
     guards = [WorkspaceGuard(limiter, points, low, high), MotionGuard(limiter, "ab")]
-    chain, rng = Chain(guards, limiter), np.random.default_rng(0)
-    chain.enable(ZERO)
+    session, rng = Session(*guards, limiter=limiter), np.random.default_rng(0)
+    session.enable(ZERO)
     seen, limited = [], 0
     for k in range(250):
         if k % 25 == 0:
             wish = rng.uniform(-1, 1, 2) * [4, 2]
-        outcome = chain.apply(wish, state(k * DT))
+        outcome = session.apply(wish, state(k * DT, position=session.position))
         limited += outcome.verdicts[0].level == Level.LIMITED
-        seen.append(points(limiter.motion.position)[0])
+        seen.append(points(session.position)[0])
     assert (np.array(seen) >= low - 2e-3).all()
     assert (np.array(seen) <= high + 2e-3).all()
     assert limited > 10
     assert np.max(np.array(seen)[:, 1]) > 0.35  # it does go there
-    chain.enable(np.array([0.0, 0.5]))  # outside: 1.1 instead of 0.8
+    session.enable(np.array([0.0, 0.5]))  # outside: 1.1 instead of 0.8
     for _ in range(60):
-        chain.apply(np.array([0.0, 1.0]), state())
-    assert points(limiter.motion.position)[0, 0] <= 1.1 + 1e-6
+        session.apply(np.array([0.0, 1.0]), state())
+    assert points(session.position)[0, 0] <= 1.1 + 1e-6
     for _ in range(60):
-        chain.apply(np.array([0.0, -0.5]), state())
-    assert points(limiter.motion.position)[0, 0] < 0.8
+        session.apply(np.array([0.0, -0.5]), state())
+    assert points(session.position)[0, 0] < 0.8
 
 
 # The chain ------------------------------------------------------------------------------------------------------------
 
 
-def chain_of(*guards, **options) -> Chain:
+def session_of(*guards: Guard, **options) -> Session:
     limiter = MotionLimiter(LIMITS, DT)
-    return Chain(
-        [*guards, MotionGuard(limiter, "ab", options.get("modes", {}).get("motion") == "monitor")], limiter, **options
-    )
+    motion = MotionGuard(limiter, "ab", options.get("modes", {}).get("motion") == "monitor")
+    return Session(*guards, motion, limiter=limiter, **options)
 
 
 def test_nothing_moves_before_enable() -> None:
-    chain = chain_of()
+    session = session_of()
     for k in range(5):
-        outcome = chain.apply(WISH, state(k * DT))
+        outcome = session.apply(WISH, state(k * DT))
         assert outcome.level == Level.STOP
         np.testing.assert_array_equal(outcome.command, ZERO)
-    chain.enable(ZERO)
-    assert np.abs(chain.apply(WISH, state(1.0)).command).max() > 0
+    session.enable(ZERO)
+    assert np.abs(session.apply(WISH, state(1.0)).command).max() > 0
 
 
 def test_a_fault_decelerates_within_limits_and_stays_until_enabled() -> None:
-    chain = chain_of(ConnectionGuard())
-    chain.enable(ZERO)
+    session = session_of(ConnectionGuard())
+    session.enable(ZERO)
     for k in range(30):
-        speed = chain.apply(WISH, state(k * DT)).command
+        speed = session.apply(WISH, state(k * DT)).command
     np.testing.assert_allclose(speed, WISH, atol=1e-3)
-    speeds = [speed, *(chain.apply(WISH, state(1 + k * DT, connected=k > 0)).command for k in range(30))]
+    speeds = [speed, *(session.apply(WISH, state(1 + k * DT, connected=k > 0)).command for k in range(30))]
     assert (np.abs(np.diff(speeds, axis=0)) <= LIMITS.acceleration * DT + 1e-9).all()
     assert np.abs(speeds[1]).min() > 0.3  # no jump
     assert np.abs(speeds[-1]).max() < 1e-6
-    assert chain.still
-    assert "connection lost" in chain.apply(WISH, state(3.0)).reason  # connected again since long
-    chain.enable(chain.limiter.motion.position)  # type: ignore[union-attr]
-    assert chain.apply(WISH, state(4.0)).level < Level.HOLD
+    assert session.still
+    assert "connection lost" in session.apply(WISH, state(3.0)).reason  # connected again since long
+    session.enable(session.position)
+    assert session.apply(WISH, state(4.0)).level < Level.HOLD
 
 
 def test_a_hold_ends_by_itself_or_becomes_a_fault() -> None:
-    chain = chain_of(StaleGuard(), hold_timeout=0.3)
-    chain.enable(ZERO)
-    assert chain.apply(WISH, state(0.0, age=0.2)).level == Level.HOLD
-    assert chain.apply(WISH, state(0.1, age=0.0)).level < Level.HOLD
-    assert chain.apply(WISH, state(0.2, age=0.2)).level == Level.HOLD
-    assert chain.apply(WISH, state(0.45, age=0.4)).level == Level.HOLD
-    chain.apply(WISH, state(0.5, age=0.4))
-    outcome = chain.apply(WISH, state(0.52, age=0.0))  # too late: it is a fault now
+    session = session_of(StaleGuard(), hold_timeout=0.3)
+    session.enable(ZERO)
+    assert session.apply(WISH, state(0.0, age=0.2)).level == Level.HOLD
+    assert session.apply(WISH, state(0.1, age=0.0)).level < Level.HOLD
+    assert session.apply(WISH, state(0.2, age=0.2)).level == Level.HOLD
+    assert session.apply(WISH, state(0.45, age=0.4)).level == Level.HOLD
+    session.apply(WISH, state(0.5, age=0.4))
+    outcome = session.apply(WISH, state(0.52, age=0.0))  # too late: it is a fault now
     assert outcome.level == Level.STOP
     assert outcome.reason.startswith("stale:")
 
 
 def test_monitored_guards_only_talk_and_others_can_be_off() -> None:
-    modes = {"stale": "monitor", "finite": "off", "motion": "monitor"}
-    chain = chain_of(StaleGuard(), FiniteGuard(), modes=modes)
-    chain.enable(ZERO)
-    outcome = chain.apply(np.array([50.0, 0.1]), state(age=9.0, observation=np.array([np.nan])))
+    modes = {"stale": "monitor", "motion": "monitor"}
+    session = session_of(StaleGuard(), modes=modes)
+    session.enable(ZERO)
+    outcome = session.apply(np.array([50.0, 0.1]), state(age=9.0, observation=np.array([np.nan])))
     np.testing.assert_array_equal(outcome.command, [50.0, 0.1])
     assert outcome.level == Level.OK
     assert [(v.guard, v.level, v.monitored) for v in outcome.verdicts] == [
@@ -354,19 +408,11 @@ def test_monitored_guards_only_talk_and_others_can_be_off() -> None:
 
 
 def test_efforts_are_zero_in_a_halt() -> None:
-    chain = Chain([StaleGuard()], None)
-    assert chain.apply(WISH, state()).level == Level.STOP
-    chain.enable(ZERO)
-    np.testing.assert_array_equal(chain.apply(WISH, state()).command, WISH)
-    np.testing.assert_array_equal(chain.apply(WISH, state(age=1.0)).command, ZERO)
-
-
-def test_stop_from_outside_keeps_the_first_reason() -> None:
-    chain = chain_of()
-    chain.enable(ZERO)
-    chain.stop("emergency stop")
-    chain.stop("another")
-    assert chain.apply(WISH, state()).reason == "operator: emergency stop"
+    session = Session(StaleGuard(), limiter=None)
+    assert session.apply(WISH, state()).level == Level.STOP
+    session.enable(ZERO)
+    np.testing.assert_array_equal(session.apply(WISH, state()).command, WISH)
+    np.testing.assert_array_equal(session.apply(WISH, state(age=1.0)).command, ZERO)
 
 
 def test_random_states_never_break_a_limit() -> None:
@@ -374,15 +420,15 @@ def test_random_states_never_break_a_limit() -> None:
     rng = np.random.default_rng(3)
     limiter = MotionLimiter(LIMITS, DT)
     guards = [
-        *(ConnectionGuard(), DeadManGuard(), FiniteGuard(), StaleGuard(), NoveltyGuard(patience=0.05)),
+        *(ConnectionGuard(), DeadManGuard(), FiniteGuard(), StaleGuard(), NoveltyGuard(NoveltySettings(patience=0.05))),
         *(SpeedGuard(0.8), LeadGuard(limiter, 0.1), MotionGuard(limiter, "ab")),
     ]
-    chain = Chain(guards, limiter, hold_timeout=0.2)
+    session = Session(*guards, limiter=limiter, hold_timeout=0.2)
     q, path, levels = ZERO, [], set()
     for k in range(1000):
-        if chain.fault is not None and chain.still and rng.random() < 0.2:
-            chain.enable(limiter.motion.position)
-            q = limiter.motion.position.copy()
+        if session.fault is not None and session.still and rng.random() < 0.2:
+            session.enable(session.position)
+            q = session.position.copy()
         wish = rng.normal(size=2) * 10 ** rng.uniform(-2, 3) * (rng.random() < 0.9)
         if rng.random() < 0.05:
             wish[rng.integers(2)] = rng.choice([np.nan, np.inf])
@@ -390,7 +436,7 @@ def test_random_states_never_break_a_limit() -> None:
         if rng.random() < 0.02:
             measured[0] = np.nan
         odd = rng.random(4) < 0.02
-        outcome = chain.apply(
+        outcome = session.apply(
             wish,
             RobotState(
                 k * DT,
@@ -402,7 +448,7 @@ def test_random_states_never_break_a_limit() -> None:
             ),
         )
         assert np.isfinite(outcome.command).all()
-        q = limiter.motion.position.copy()
+        q = session.position.copy()
         path.append(q)
         levels.add(outcome.level)
     assert levels == set(Level)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from robot_bridge.errors import UserError, unknown
-from robot_bridge.node.limits import Array
+from robot_bridge.guards.limits import Array
 
 
 class Kinematics:
