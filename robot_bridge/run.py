@@ -50,9 +50,7 @@ def parser() -> ArgumentParser:
         action="store_true",
         help="one command per observation of a locked simulation, unlimited; needs no --robot",
     )
-    parser.add_argument(
-        "--name", default="policy", help="of the node; services: /NAMESPACE/NAME/enable, …"
-    )
+    parser.add_argument("--name", default="policy", help="of the node; services: /NAMESPACE/NAME/enable, …")
     parser.add_argument("--namespace", default="", help="of the node, such as /left; for several robots on one bridge")
     parser.add_argument("--enable", action="store_true", help="enable at once (for simulations)")
     parser.add_argument("--speed", type=float, help="share of the policy's speed, instead of the config's")

@@ -211,7 +211,7 @@ class NoveltyGuard(Guard):
 
     settings: NoveltySettings
     name = "novelty"
-    sees = "score above `slow_above`, or numbers out of range by the data's whole width, for `patience`; above `hold_above`"
+    sees = "for `patience`: score above `slow_above`, or numbers out of range by the data's width; above `hold_above`"
     does = "slower (`slow_to`); HOLD"
     options = ("guards.novelty",)
 

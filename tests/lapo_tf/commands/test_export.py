@@ -227,10 +227,16 @@ def test_models_that_are_not_the_policy_are_refused(run, tmp_path: Path, monkeyp
         (lambda f: (f / "policy.tflite").unlink(), "has no policy.tflite"),
         (lambda f: (f / "policy.json").write_text("{"), "is damaged"),
         (lambda f: edit(f, format=99), "is of format 99, this robot_bridge reads 1"),
-        (lambda f: edit(f, task=None), "is damaged"),
+        (lambda f: edit(f, task="other"), "was changed after it was made"),
+        (lambda f: edit(f, task=None, description_sha256=None), "is damaged"),
         (lambda f: flip(f / "policy.tflite"), "changed or cut short"),
         (lambda f: flip(f / "novelty.tflite"), "changed or cut short"),
-        (lambda f: edit(f, actions=json.loads((f / "policy.json").read_text())["actions"][:1]), "policy.json says"),
+        (
+            lambda f: edit(
+                f, description_sha256=None, actions=json.loads((f / "policy.json").read_text())["actions"][:1]
+            ),
+            "policy.json says",
+        ),
     ],
 )
 def test_damaged_bundles_are_refused(folder: Path, policy: Policy, tmp_path: Path, spoil, message: str) -> None:
