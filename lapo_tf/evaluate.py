@@ -81,13 +81,13 @@ def main() -> None:
     """The command."""
     from lapo_tf import runtime
     from lapo_tf.cli import parse
-    from lapo_tf.plots import films as video
 
     args = parse(Args, description=DESCRIPTION)
     _check(args)
     runtime.quiet()
     runtime.configure("xla")
     from lapo_tf.runs.evaluation import evaluate
+    from lapo_tf.runs.film import check_video, record_video
     from lapo_tf.runs.run import load_run
 
     started = time.perf_counter()
@@ -95,14 +95,14 @@ def main() -> None:
     if run.note:
         print(run.note)
     if args.video:
-        video.check_video(run)
+        check_video(run)
     out = _writable(args.out or args.run / "evaluation")
     evaluation = evaluate(run, args.episodes, args.seed, progress=True)
     print(evaluation)
     evaluation.write(out, args.checkpoint)
     if args.video:
         film = out / f"step-{run.step}.mp4"
-        video.record_video(run, film, args.video_episodes, rollout=evaluation.rollout, progress=True)
+        record_video(run, film, args.video_episodes, rollout=evaluation.rollout, progress=True)
     print(
         f"normalized score {evaluation.score:.1f} ± {evaluation.numbers['eval/normalized_score_std']:.1f} "
         f"over {args.episodes} episodes at step {run.step:,}, {time.perf_counter() - started:,.0f} s: {out}"

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from lapo_tf.data.bags.overview import bag_topics, plot_bag
     from lapo_tf.data.collectors.maze2d_logs import record_maze_logs
     from lapo_tf.data.importers import import_d4rl, import_lerobot
-    from lapo_tf.data.inspect.model import inspect_dataset
+    from lapo_tf.data.inspect.figures import plot_inspection
+    from lapo_tf.data.inspect.measure import inspect_dataset
     from lapo_tf.data.inspect.page import write_page
     from lapo_tf.data.play import play_episode
     from lapo_tf.data.relabel import relabel_dataset
@@ -36,6 +37,7 @@ __all__ = [
     "open_recording",
     "play_episode",
     "plot_bag",
+    "plot_inspection",
     "record_maze_logs",
     "relabel_dataset",
     "write_page",
@@ -46,9 +48,10 @@ _HOMES = {
     "import_bags": "bags.importer",
     "import_d4rl": "importers",
     "import_lerobot": "importers",
-    "inspect_dataset": "inspect.model",
+    "inspect_dataset": "inspect.measure",
     "play_episode": "play",
     "plot_bag": "bags.overview",
+    "plot_inspection": "inspect.figures",
     "record_maze_logs": "collectors.maze2d_logs",
     "relabel_dataset": "relabel",
     "write_page": "inspect.page",

@@ -160,7 +160,7 @@ def _say(written: Any, begun: float) -> None:
 
 
 def inspect(args: InspectCommand) -> None:
-    from lapo_tf.data.inspect.model import inspect_dataset
+    from lapo_tf.data.inspect.measure import inspect_dataset
     from lapo_tf.data.inspect.page import write_page
 
     found = inspect_dataset(args.data, task=_task(args.task), known_tasks=TASKS.values())

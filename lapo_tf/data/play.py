@@ -5,7 +5,6 @@ Where an observation is noisy, as in the kitchen, the film shows the noisy readi
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import sys
@@ -14,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from lapo_tf.data.dataset import Episode
 from lapo_tf.data.readers import open_recording
 from lapo_tf.data.task import DataTask, task_of
 from lapo_tf.errors import UserError
-from lapo_tf.plots.films import HOLD_SECONDS, MAX_FPS, caption, choose_gl, control_seconds
+from lapo_tf.plots.films import Film, choose_gl, control_seconds
+from lapo_tf.progress import bar
 
 Pose = Callable[[np.ndarray], None]
 
@@ -37,7 +36,7 @@ def play_episode(
     """Film one recorded episode (MP4, H.264) at the speed of the simulated clock.
 
     To be called in a process that has not loaded TensorFlow, as the command's is: Mesa's software renderer crashes
-    beside it (see `lapo_tf.plots.films`).
+    beside it (see `lapo_tf.runs.film`).
 
     Args:
         spec: D4RL file or Minari id.
@@ -115,35 +114,14 @@ def _pose(env: Any, size: int, task: DataTask) -> Pose:
 
 
 def _film(env: Any, pose: Pose, episode: Episode, title: str, out: Path, progress: bool) -> None:
-    """Draw all states into a film; an interrupted one leaves no file."""
-    from imageio_ffmpeg import write_frames
-
+    """Draw all states into a film."""
     env.reset(seed=0)
     observations, rewards = np.asarray(episode.observations, np.float64), np.asarray(episode.rewards)
-    seconds = control_seconds(env)
-    stride = math.ceil(1.0 / seconds / MAX_FPS)
-    fps = 1.0 / seconds / stride
     totals = np.concatenate([[0.0], np.cumsum(rewards)])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.part")
-    film: Any = None
-    try:
-        with tqdm(total=len(observations), unit="step", desc="film", disable=not progress) as bar:
-            for t, observation in enumerate(observations):
-                pose(observation)
-                bar.update()
-                last = t == len(observations) - 1
-                if t % stride and not last:
-                    continue
-                text = f"{t * seconds:6.2f} s   return {totals[min(t, len(rewards))]:.4g}   {title}"
-                frame = np.ascontiguousarray(caption(env.render(), text))
-                if film is None:
-                    options: dict[str, Any] = {"fps": fps, "quality": 8, "macro_block_size": 2}
-                    film = write_frames(str(temporary), frame.shape[1::-1], output_params=["-f", "mp4"], **options)
-                    film.send(None)
-                for _ in range(1 + round(HOLD_SECONDS * fps) if last else 1):
-                    film.send(frame)
-        film.close()
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    seconds, last = control_seconds(env), len(observations) - 1
+    with Film(out, seconds) as film, bar(total=last + 1, unit="step", desc="film", disable=not progress) as done:
+        for t, observation in enumerate(observations):
+            pose(observation)
+            text = f"{t * seconds:6.2f} s   return {totals[min(t, len(rewards))]:.4g}   {title}"
+            film.picture(t, env.render, text, last=t == last)
+            done.update()

@@ -9,7 +9,7 @@ from gymnasium.envs.registration import register
 
 if drawing := os.environ.get("MUJOCO_GL"):
     # `import mujoco` with MUJOCO_GL=osmesa loads Mesa's LLVM, and the process crashes when TensorFlow uses its own; a
-    # value that does not work here fails. gymnasium loads its own renderer; see `lapo_tf.plots.films`.
+    # value that does not work here fails. gymnasium loads its own renderer; see `lapo_tf.runs.film`.
     os.environ["MUJOCO_GL"] = "disable"
     import mujoco  # noqa: F401
 

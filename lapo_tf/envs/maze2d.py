@@ -10,6 +10,7 @@ sits at (1.2, 1.2) and the wall of map cell (i, j) at (i + 1, j + 1), so in the 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -89,6 +90,27 @@ def free_cells(maze: str) -> np.ndarray:
 def goal_of(maze: str) -> np.ndarray:
     """The evaluation goal's position [2]."""
     return free_cells(maze)[-1].astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A maze from above, in observed coordinates (cells)."""
+
+    walls: np.ndarray
+    """Centres [n, 2] of the walls' unit squares."""
+    size: tuple[float, float]
+    """All that matters is between 0 and here; a strip of the outer walls is seen, too."""
+    goal: np.ndarray
+    """Position [2]."""
+    goal_radius: float = GOAL_RADIUS
+
+
+def plan_of(maze: str) -> Plan:
+    """The plan of a named maze, to be drawn."""
+    cells = parse_map(maze)
+    corner = 1.0 - BODY_OFFSET  # a wall's centre is there from its cell's number
+    rows, columns = cells.shape
+    return Plan(np.argwhere(cells == "#") + corner, (rows - 1.2 + corner, columns - 1.2 + corner), goal_of(maze))
 
 
 def goal_reward(observations: np.ndarray, goal: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Several agents beside each other: learning curves, interquartile means, profiles, the paper's Figure 2."""
+"""Several agents beside each other: learning curves, interquartile means, profiles."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 from typing import Protocol
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter
 
-from lapo_tf.plots.curves import AGENT_COLOURS, FAINT, new_axes, plot_toy_histograms, tidy
+from lapo_tf.plots.curves import over_steps
+from lapo_tf.plots.style import AGENT_COLOURS, FAINT, new_axes, tidy
 
 
 class Seeds(Protocol):
@@ -42,12 +41,8 @@ def plot_group_curves(groups: Sequence[Seeds], ax: Axes | None = None) -> Axes:
         ax.plot(steps, scores.mean(0), color=colours[group.label], lw=1.8, label=group.label)
         if len(scores) > 1:
             ax.fill_between(steps, *group.band(), color=colours[group.label], alpha=0.15, lw=0)
-    ax.set_xlabel("gradient steps")
-    ax.set_ylabel("normalized score")
-    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
-    ax.grid(axis="y", color=FAINT, lw=0.8)
     ax.legend(frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
-    return tidy(ax)
+    return over_steps(ax, "eval/normalized_score")
 
 
 def plot_iqm(means: Mapping[str, float], intervals: Mapping[str, tuple[float, float]], ax: Axes | None = None) -> Axes:
@@ -93,37 +88,6 @@ def plot_profiles(
     ax.legend(frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
     ax.grid(axis="x", color=FAINT, lw=0.8)
     return tidy(ax)
-
-
-def plot_figure_2(
-    data: np.ndarray, actions: Mapping[str, Sequence[np.ndarray]], axes: np.ndarray | None = None
-) -> np.ndarray:
-    """The paper's Figure 2: four histograms, actions of all seeds together.
-
-    Args:
-        data: actions [N, 1] of the data set.
-        actions: of every distribution in Table 1, one array [N, 1] per seed.
-        axes: four, where to draw; default: a new figure.
-
-    Returns:
-        The axes [2, 2].
-    """
-    pooled = {name: np.concatenate(values) for name, values in actions.items()}
-    panels = (
-        ("(a) AWAC, Gaussian policy", None, "AWAC, Gaussian policy"),
-        ("(b) AWAC, GMM policy", None, "AWAC, GMM policy"),
-        ("(c) PLAS", "PLAS, generative model", "PLAS, latent policy"),
-        ("(d) LAPO", "LAPO, generative model", "LAPO, latent policy"),
-    )
-    if axes is None:
-        axes = plt.subplots(2, 2, figsize=(11.0, 6.4), layout="constrained", sharex=True)[1]
-    for ax, (title, generated, policy) in zip(axes.flat, panels, strict=True):
-        plot_toy_histograms(data, generated and pooled[generated], pooled[policy], ax)
-        if generated is None:  # a single distribution over actions
-            ax.legend(ax.get_legend_handles_labels()[0], ["data", "policy"], frameon=False, fontsize="small")
-        ax.set_title(title, fontsize="medium", loc="left")
-        ax.label_outer()
-    return axes
 
 
 def colours_of(labels: Iterable[str]) -> dict[str, str]:

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import Literal, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from lapo_tf.plots.curves import BLUE, FAINT, GREEN, INK, ORANGE, VERMILION, new_axes, tidy
+from lapo_tf.plots.style import BLUE, FAINT, GREEN, INK, ORANGE, VERMILION, new_axes, tidy
 
-if TYPE_CHECKING:
-    from robot_bridge.simulation.rehearsal import Quantity, Record
-
+Quantity = Literal["velocity", "position"]
 STATES = {"inactive": FAINT, "active": GREEN, "stopping": ORANGE, "fault": VERMILION}
 SILENCE = 0.2  # s without a command from which on the line is broken
+
+
+class Record(Protocol):
+    """What happened in a rehearsal, such as `robot_bridge.simulation.rehearsal.Record`. Times are in seconds."""
+
+    @property
+    def states(self) -> list[tuple[float, str, str]]: ...
+
+    @property
+    def events(self) -> list[tuple[float, str]]: ...
+
+    @property
+    def end(self) -> float: ...
+
+    def speeds(self, begin: float, end: float) -> dict[str, float]: ...
+
+    def moved(self, joint: str, quantity: Quantity) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def commanded(self, joint: str) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 def plot_rehearsal(

@@ -13,8 +13,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
+from lapo_tf.plots.curves import plot_curves
+from lapo_tf.plots.mazes import plot_maze_trajectories
 from lapo_tf.runs.run import Rollout, Run, load_run
+from lapo_tf.training.run_folder import PACKAGES, replacing
 
 TRAJECTORIES = 20  # in trajectories.png
 
@@ -111,11 +115,6 @@ def _describe(run: Run, rollout: Rollout, numbers: dict[str, float]) -> str:
 
 def _write(run: Run, rollout: Rollout, numbers: dict[str, float], out: Path, checkpoint: str) -> None:
     """Write `step-N.json`, `step-N.npz` and the plots into `out`."""
-    from matplotlib.figure import Figure
-
-    from lapo_tf.plots import curves as plotting
-    from lapo_tf.training.run_folder import PACKAGES, replacing
-
     values = {
         "task": run.task.name,
         "agent": run.config.agent,
@@ -141,12 +140,12 @@ def _write(run: Run, rollout: Rollout, numbers: dict[str, float], out: Path, che
 
     if run.metrics():
         figure = Figure((6.0, 3.6), layout="constrained")
-        ax = plotting.plot_curves(run, ax=figure.add_subplot(), paper=True)
+        ax = plot_curves(run, ax=figure.add_subplot(), paper=run.task.paper.get(run.config.agent))
         ax.set_title(f"{run.task.name}, {run.config.agent}, seed {run.config.seed}", fontsize="medium")
         save(figure, "curve.png")
-    if run.task.maze:
+    if (maze := run.task.maze) is not None:
         figure = Figure((5.0, 5.0), layout="constrained")
         paths = rollout.observations[:TRAJECTORIES]
-        plotting.plot_maze_trajectories((run.task.maze, paths), figure.add_subplot())
+        plot_maze_trajectories(maze, paths, figure.add_subplot())
         figure.suptitle(f"{run.task.name}, {run.config.agent}, step {run.step:,}", fontsize="medium")
         save(figure, "trajectories.png")

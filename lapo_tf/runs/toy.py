@@ -14,7 +14,7 @@ import tensorflow as tf
 from lapo_tf.data.collectors.toy import toy_dataset
 from lapo_tf.envs.toy import toy_reward
 from lapo_tf.errors import UserError
-from lapo_tf.plots.comparison import plot_figure_2
+from lapo_tf.plots.toy import plot_figure_2
 from lapo_tf.runs.run import Run, load_run
 from lapo_tf.runs.trials import Cluster, grid, parse_seeds
 from lapo_tf.runs.watch import watch

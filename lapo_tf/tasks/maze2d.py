@@ -28,8 +28,10 @@ class Maze2dTask(Task):
     collecting = "D4RL's way-point controller, re-run; by default D4RL's number of steps: 1, 2 and 4 million."
 
     @property
-    def maze(self) -> str:
-        return self.size
+    def maze(self) -> Any:
+        from lapo_tf.envs.maze2d import plan_of  # loads MuJoCo
+
+        return plan_of(self.size)
 
     @property
     def relabel(self) -> Relabel:

@@ -187,8 +187,8 @@ class Task:
         return observation, [f"{entry.joint} {entry.quantity}" for entry in names.actions]
 
     @property
-    def maze(self) -> str | None:
-        """The map in `lapo_tf.envs.maze2d` on which the first two numbers of an observation are a place, if any."""
+    def maze(self) -> Any:
+        """The plan on which an observation's first two numbers are a place (`lapo_tf.envs.maze2d.Plan`), or None."""
         return None
 
     @property

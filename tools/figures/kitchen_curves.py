@@ -7,9 +7,9 @@ import argparse
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
 
-from lapo_tf.plots.curves import BLUE, FAINT, GREEN, INK, VERMILION, tidy
+from lapo_tf.plots.curves import over_steps
+from lapo_tf.plots.style import BLUE, GREEN, INK, VERMILION
 
 HOME = Path(__file__).parents[2]
 LABELS = {"lapo": "truncated Gaussian", "lapo-tanh": "tanh", "lapo-bfloat16": "truncated Gaussian, bfloat16"}
@@ -39,13 +39,8 @@ def main() -> None:
     axes[0].axhline(paper, color=INK, lw=0.9, ls=(0, (5, 3)))
     beside = axes[0].get_yaxis_transform()  # x as a share of the axes' width
     axes[0].text(1.01, paper, f"paper, 1 M\nsteps: {paper:.1f}", transform=beside, va="center", fontsize="small")
-    axes[0].set(ylabel="normalized score, 20 episodes", ylim=(0, 100))
-    axes[1].set(ylabel="KL of the posterior from the prior (nats)", yscale="log")
-    for ax in axes:
-        ax.set_xlabel("gradient steps")
-        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
-        ax.grid(axis="y", color=FAINT, lw=0.8)
-        tidy(ax)
+    over_steps(axes[0], "normalized score, 20 episodes").set_ylim(0, 100)
+    over_steps(axes[1], "KL of the posterior from the prior (nats)").set_yscale("log")
     axes[0].legend(frameon=False, fontsize="small", loc="upper right")
     figure.savefig(options.out, dpi=110)
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lapo_tf.data import open_recording
-from lapo_tf.plots.curves import BLUE, VERMILION
+from lapo_tf.plots.style import BLUE, VERMILION
 
 DOCS = Path(__file__).parents[2] / "docs"
 

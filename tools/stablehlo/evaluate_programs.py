@@ -20,9 +20,10 @@ from lapo_tf import runtime
 
 runtime.quiet()
 
-from make_programs import acting_variables, run_config  # noqa: E402
+from make_programs import acting_variables  # noqa: E402
 from tqdm.auto import tqdm  # noqa: E402
 
+from lapo_tf.training.start import run_config  # noqa: E402
 from lapo_tf.training.trainer import Trainer  # noqa: E402
 
 

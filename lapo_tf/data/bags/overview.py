@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lapo_tf.data.bags.reader import NS, AnyReader, Stores, find_bags, get_typestore
 from lapo_tf.errors import UserError
-from lapo_tf.plots.curves import BLUE, VERMILION, new_axes, tidy
+from lapo_tf.plots.style import BLUE, VERMILION, new_axes, tidy
 
 REGULAR = 10  # messages from which on a topic may count as regular
 GAP = 5.0  # of a regular topic: this many times its usual interval

@@ -6,7 +6,7 @@ import math
 import textwrap
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -18,8 +18,10 @@ from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from lapo_tf.data.inspect.model import Inspection
 from lapo_tf.errors import unknown
-from lapo_tf.plots.curves import BLUE, INK, VERMILION
+from lapo_tf.plots.mazes import plot_maze_trajectories
+from lapo_tf.plots.style import BLUE, INK, VERMILION
 
+Section = Literal["Episodes", "Rewards", "Actions", "States", "Channels"]
 WIDTH = 10.5  # inches
 HISTOGRAMS = 30  # actions shown at most
 STRIPS = 90  # observation channels shown at most
@@ -36,8 +38,8 @@ STYLE: Any = {
 }
 
 
-def draw(found: Inspection, section: str) -> Figure:
-    """One section's figure, by its title.
+def plot_inspection(found: Inspection, section: Section) -> Figure:
+    """One of the page's figures, by its section's title.
 
     Raises:
         UserError: there is no such section.
@@ -243,28 +245,25 @@ def _actions(found: Inspection) -> Figure:
     return figure
 
 
-def _maze(found: Inspection) -> str | None:
+def _maze(found: Inspection) -> Any:
     return found.task.maze if found.task and found.dataset.obs_dim == 4 else None
 
 
 def _maze_states(found: Inspection) -> Figure:
-    from lapo_tf.envs.maze2d import parse_map
-    from lapo_tf.plots.curves import plot_maze_trajectories
-
-    maze = str(_maze(found))
-    rows, columns = parse_map(maze).shape
-    figure = _figure(min(5.2 * columns / rows + 0.4, 6.5))
+    maze = _maze(found)
+    width, height = maze.size
+    figure = _figure(min(5.2 * height / width + 0.4, 6.5))
     left, right = figure.subplots(1, 2)
     xy = found.dataset.observations[:, :2]
-    plot_maze_trajectories((maze, []), left)
-    bins = [np.arange(-0.7, n - 0.3 + 1e-9, 0.1) for n in (rows, columns)]
+    plot_maze_trajectories(maze, [], left)
+    bins = [np.arange(-0.7, size + 1.1 + 1e-9, 0.1) for size in maze.size]
     counts, xe, ye = np.histogram2d(xy[:, 0], xy[:, 1], bins)
     mesh = left.pcolormesh(xe, ye, np.where(counts > 0, counts, np.nan).T, norm=LogNorm(), cmap="viridis_r", zorder=1.5)
     figure.colorbar(mesh, ax=left, label="visits of a tenth of a cell", shrink=0.7, location="bottom", pad=0.02)
     left.set_title("visits")
     chosen = np.linspace(0, len(found.dataset.episodes) - 1, min(6, len(found.dataset.episodes))).astype(int)
     spans = found.dataset.episodes[chosen]
-    plot_maze_trajectories((maze, [found.dataset.observations[a : a + n + 1] for a, n in spans]), right)
+    plot_maze_trajectories(maze, [found.dataset.observations[a : a + n + 1] for a, n in spans], right)
     right.set_title("some episodes")
     for ax in (left, right):
         legend = ax.get_legend()

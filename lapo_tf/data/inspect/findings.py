@@ -1,31 +1,17 @@
-"""What looks suspicious in a data set: see `lapo_tf.data.inspect.model`."""
+"""What looks suspicious in a data set: from the numbers that an inspection measured."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lapo_tf.data.dataset import OfflineDataset
+from lapo_tf.data.inspect.model import AT_BOUND, Finding, Inspection, sample
 
-if TYPE_CHECKING:
-    from lapo_tf.data.inspect.model import Inspection
-
-SAMPLE = 50_000  # rows from which quantiles and typical steps are estimated
 COMPARED = 2_000  # episodes compared with one another
 SAME = 0.05  # standard deviations apart, root mean square over channels and time: nearly the same episode
-AT_BOUND = 1e-3  # of the range of actions
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something worth a look. `grave`: it may well spoil training."""
-
-    text: str
-    grave: bool = False
 
 
 def findings(found: Inspection, backwards: list[tuple[int, int]], uneven: list[tuple[int, int]]) -> list[Finding]:
@@ -204,11 +190,6 @@ def steps(count: int) -> str:
 def _listed(names: np.ndarray) -> str:
     shown = ", ".join(names[:6])
     return f"{shown} and {len(names) - 6} more" if len(names) > 6 else shown
-
-
-def sample(rows: np.ndarray, count: int = SAMPLE) -> np.ndarray:
-    """Evenly spaced rows."""
-    return rows[:: max(len(rows) // count, 1)]
 
 
 def place(dataset: OfflineDataset, row: int) -> str:

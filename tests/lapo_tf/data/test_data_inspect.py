@@ -14,7 +14,7 @@ from data_episodes import (
 )
 
 from lapo_tf.data import Episode
-from lapo_tf.data.inspect.model import inspect_dataset
+from lapo_tf.data.inspect.measure import inspect_dataset
 from lapo_tf.data.inspect.page import write_page
 from lapo_tf.data.store import write_dataset
 from lapo_tf.tasks import TASKS

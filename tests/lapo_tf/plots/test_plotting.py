@@ -16,15 +16,14 @@ from matplotlib.collections import PatchCollection, PolyCollection, QuadMesh
 from matplotlib.colors import to_hex
 from matplotlib.patches import Circle, Rectangle, StepPatch
 
-from lapo_tf.agents import AGENTS
-from lapo_tf.config import TrainConfig
-from lapo_tf.envs.maze2d import BODY_OFFSET, MAPS, build_model
-from lapo_tf.envs.toy import toy_reward
+from lapo_tf.envs.maze2d import BODY_OFFSET, MAPS, build_model, plan_of
+from lapo_tf.envs.toy import ACTION_BOUND, toy_reward
 from lapo_tf.errors import UserError
-from lapo_tf.plots import curves as plotting
-from lapo_tf.plots.latents import plot_latent_walk, plot_latents, plot_outside, plot_toy_latents, principal_axes
-from lapo_tf.tasks import load_task
-from lapo_tf.training.run_folder import RunFolder
+from lapo_tf.plots import style, toy
+from lapo_tf.plots.curves import plot_curves
+from lapo_tf.plots.latents import plot_latent_walk, plot_latents, plot_outside, principal_axes
+from lapo_tf.plots.mazes import plot_maze_trajectories, plot_maze_values
+from lapo_tf.plots.toy import plot_toy_histograms, plot_toy_latents
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +50,7 @@ def drawn(ax) -> bytes:
 
 
 def test_the_curve_is_the_mean_over_seeds():
-    ax = plotting.plot_curves([rows([0, 10, 20]), rows([20, 30, 60])], label="lapo")
+    ax = plot_curves([rows([0, 10, 20]), rows([20, 30, 60])], label="lapo")
     (mean,) = mean_lines(ax)
     np.testing.assert_array_equal(mean.get_xdata(), [10, 20, 30])
     np.testing.assert_array_equal(mean.get_ydata(), [10, 20, 40])
@@ -63,47 +62,44 @@ def test_the_curve_is_the_mean_over_seeds():
 
 @pytest.mark.parametrize(("band", "low", "high"), [("std", 0.0, 20.0), ("range", 0.0, 20.0)])
 def test_the_band_is_the_spread(band, low, high):
-    ax = plotting.plot_curves([rows([0, 0]), rows([20, 20]), *([rows([10, 10])] if band == "range" else [])], band=band)
+    ax = plot_curves([rows([0, 0]), rows([20, 20]), *([rows([10, 10])] if band == "range" else [])], band=band)
     (shade,) = [c for c in ax.collections if isinstance(c, PolyCollection)]
     corners = shade.get_paths()[0].vertices
     assert (corners[:, 1].min(), corners[:, 1].max()) == (low, high)
 
 
 def test_seeds_that_are_not_done_shorten_the_mean_only():
-    ax = plotting.plot_curves([rows([0, 10, 20, 30]), rows([10, 20])])
+    ax = plot_curves([rows([0, 10, 20, 30]), rows([10, 20])])
     np.testing.assert_array_equal(mean_lines(ax)[0].get_xdata(), [10, 20])
     assert sorted(len(line.get_xdata()) for line in ax.lines) == [2, 2, 4]
 
 
 def test_settings_differ_in_colour():
-    ax = plotting.plot_curves(rows([1, 2]), label="a")
-    assert plotting.plot_curves(rows([2, 3]), ax=ax, label="b") is ax
-    assert [to_hex(line.get_color()).upper() for line in mean_lines(ax)] == [plotting.BLUE, plotting.VERMILION]
+    ax = plot_curves(rows([1, 2]), label="a")
+    assert plot_curves(rows([2, 3]), ax=ax, label="b") is ax
+    assert [to_hex(line.get_color()).upper() for line in mean_lines(ax)] == [style.BLUE, style.VERMILION]
     assert len(ax.lines) == 2  # one seed has no thin line beside its own
 
 
-def test_a_folder_will_do_and_brings_the_papers_score(tmp_path):
-    folder = RunFolder.create(tmp_path / "seed0")
-    folder.write_config(TrainConfig(task="kitchen-mixed", agent_config=AGENTS["lapo"].Config()), {}, {})
-    with pytest.raises(UserError, match="no evaluation yet"):
-        plotting.plot_curves(folder)
-    folder.write_metrics(rows([5, 50]))
-    for source in (folder.path, str(folder.path), folder, [folder.path]):
-        ax = plotting.plot_curves(source, paper=True)
+def test_a_run_will_do_and_a_published_score_is_drawn_once():
+    metrics: list[dict[str, float]] = []
+    run = SimpleNamespace(metrics=lambda: metrics, path="runs/a")
+    with pytest.raises(UserError, match="runs/a has no evaluation yet"):
+        plot_curves(run)
+    metrics += rows([5, 50])
+    for source in (run, [run]):
+        ax = plot_curves(source, paper=62.42)
         np.testing.assert_array_equal(mean_lines(ax)[0].get_ydata(), [5, 50])
         (dashed,) = [line for line in ax.lines if str(line.get_gid()).startswith("paper")]
         assert set(dashed.get_ydata()) == {62.42}
-        assert "62.4" in ax.texts[0].get_text()
-    plotting.plot_curves(folder, ax=ax, paper=True)
-    assert len(ax.texts) == 1  # said once
-    assert not plotting.plot_curves(folder, "eval/return", paper=True).texts  # it is a score, not a return
+        assert ax.texts[0].get_text() == "paper: 62.4"
+    plot_curves(run, ax=ax, paper=62.42)
+    assert len(ax.texts) == 1
 
 
 def test_an_unknown_metric_names_the_nearest():
     with pytest.raises(UserError, match="did you mean 'eval/return'"):
-        plotting.plot_curves(rows([1]), "eval/returns")
-    with pytest.raises(UserError, match="holds no run"):
-        plotting.plot_curves("nowhere")
+        plot_curves(rows([1]), "eval/returns")
 
 
 # Mazes
@@ -114,7 +110,7 @@ def test_walls_stand_where_the_simulator_has_them(maze):
     model = build_model(maze)
     boxes = np.flatnonzero(model.geom_type == 6)  # mjGEOM_BOX
     expected = {tuple(np.round(model.geom_pos[i, :2] - BODY_OFFSET, 6)) for i in boxes}
-    ax = plotting.plot_maze_trajectories((maze, []))
+    ax = plot_maze_trajectories(plan_of(maze), [])
     (walls,) = [c for c in ax.collections if isinstance(c, PatchCollection)]
     boxes = [path.get_extents() for path in walls.get_paths()]
     assert {tuple(np.round([(b.x0 + b.x1) / 2, (b.y0 + b.y1) / 2], 6)) for b in boxes} == expected
@@ -127,7 +123,7 @@ def test_walls_stand_where_the_simulator_has_them(maze):
 def test_every_episode_has_its_path_and_colour(episodes):
     rng = np.random.default_rng(0)
     paths = [rng.uniform(1, 3, (5 + i, 4)) for i in range(episodes)]
-    ax = plotting.plot_maze_trajectories(("umaze", paths))
+    ax = plot_maze_trajectories(plan_of("umaze"), paths)
     lines = [line for line in ax.lines if len(line.get_xdata()) > 1]
     for line, path in zip(lines, paths, strict=True):
         np.testing.assert_array_equal(line.get_xydata(), path[:, :2])
@@ -138,17 +134,13 @@ def test_every_episode_has_its_path_and_colour(episodes):
 
 def test_an_unknown_maze_is_told():
     with pytest.raises(UserError, match="did you mean 'umaze'"):
-        plotting.plot_maze_trajectories(("umase", []))
+        plan_of("umase")
 
 
 def test_values_are_drawn_where_the_ball_can_be():
     """A map of a made-up value, x + 10 y, is read back place by place; walls have none."""
-    run = SimpleNamespace(
-        task=load_task("maze2d-umaze"),
-        value=lambda observations: observations[:, 0] + 10 * observations[:, 1],
-        rollout=lambda episodes, seed: SimpleNamespace(observations=[np.ones((4, 4))] * episodes),
-    )
-    ax = plotting.plot_maze_values(run, episodes=3)
+    plan, paths = plan_of("umaze"), [np.ones((4, 4))] * 3
+    ax = plot_maze_values(plan, lambda observations: observations[:, 0] + 10 * observations[:, 1], paths)
     mesh = next(c for c in ax.collections if isinstance(c, QuadMesh))
     corners = mesh.get_coordinates()
     x, y = np.moveaxis((corners[:-1, :-1] + corners[1:, 1:]) / 2, -1, 0)
@@ -161,7 +153,6 @@ def test_values_are_drawn_where_the_ball_can_be():
         covered |= (x > box.x0) & (x < box.x1) & (y > box.y0) & (y < box.y1)
     np.testing.assert_array_equal(values.mask, covered)
     assert {to_hex(line.get_color()) for line in ax.lines if len(line.get_xdata()) > 1} == {"#ffffff"}
-    assert not [line for line in plotting.plot_maze_values(run, episodes=0).lines if len(line.get_xdata())]
 
 
 # The toy task
@@ -236,11 +227,11 @@ def test_no_bound_stands_right_of_all_bounds():
 def test_histograms_peak_at_one_where_the_actions_are():
     rng = np.random.default_rng(0)
     data = np.concatenate([rng.normal(-1, 0.15, 900), rng.normal(1, 0.1, 100)])[:, None]
-    ax = plotting.plot_toy_histograms(data, rng.normal(1, 0.1, 1000), np.full(1000, 0.93))
+    ax = plot_toy_histograms(data, rng.normal(1, 0.1, 1000), np.full(1000, 0.93))
     filled = [patch for patch in ax.patches if isinstance(patch, StepPatch) and patch.get_fill()]
     assert [patch.get_label() for patch in filled] == ["data", "generative model", "latent policy"]
     colours = [to_hex(patch.get_facecolor()).upper() for patch in filled]
-    assert colours == [plotting.BLUE, plotting.GREEN, plotting.PINK]
+    assert colours == [style.BLUE, style.GREEN, style.PINK]
     for patch, peak in zip(filled, (-1.0, 1.0, 0.93), strict=True):
         values, edges, _ = patch.get_data()
         assert values.max() == 1.0
@@ -251,7 +242,7 @@ def test_histograms_peak_at_one_where_the_actions_are():
 
 
 def test_the_shaded_intervals_are_the_rewarded_ones():
-    ax = plotting.plot_toy_histograms(np.zeros(3))
+    ax = plot_toy_histograms(np.zeros(3))
     spans = [patch.get_extents().transformed(ax.transData.inverted()) for patch in ax.patches[:2]]
     for span, text in zip(spans, ax.texts, strict=True):
         inside, outside = np.array([span.x0, span.x1]), np.array([span.x0 - 1e-3, span.x1 + 1e-3])
@@ -259,3 +250,4 @@ def test_the_shaded_intervals_are_the_rewarded_ones():
         assert text.get_text() == f"reward +{rewards[0]:.0f}"
         assert rewards[0] == rewards[1] > 0
         np.testing.assert_array_equal(toy_reward(outside), 0)
+    assert toy.BOUND == ACTION_BOUND

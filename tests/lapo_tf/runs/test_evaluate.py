@@ -19,8 +19,10 @@ from lapo_tf.data import Episode
 from lapo_tf.data.dataset import Source, from_episodes
 from lapo_tf.errors import UserError
 from lapo_tf.evaluate import main as command
-from lapo_tf.plots import films as video
+from lapo_tf.plots.films import choose_gl
 from lapo_tf.runs.evaluation import Evaluation, bootstrap_interval, summarize
+from lapo_tf.runs.film import check_video, record_video
+from lapo_tf.runs.replay import replay
 from lapo_tf.runs.run import Rollout, load_agent, load_run
 from lapo_tf.tasks import load_task
 from lapo_tf.training.trainer import Trainer
@@ -277,47 +279,15 @@ def test_errors_are_one_line(maze, tmp_path, monkeypatch, capsys):
 # The film
 
 
-def test_what_cannot_be_filmed(run, monkeypatch):
-    toy = replace(run, task=load_task("toy-navigation"))
+def test_what_cannot_be_filmed(run):
     with pytest.raises(UserError, match="no picture"):
-        video.check_video(toy)
-    monkeypatch.setattr(video, "_works", lambda backend: False)
-    monkeypatch.delenv("MUJOCO_GL", raising=False)
-    with pytest.raises(UserError, match=r"MUJOCO_GL=egl .*libegl1.*MUJOCO_GL=osmesa .*libosmesa6"):
-        video.choose_gl()
-    monkeypatch.setenv("MUJOCO_GL", "egl")
-    with pytest.raises(UserError, match="MUJOCO_GL=egl does not work here"):
-        video.choose_gl()
-
-
-def test_the_first_backend_that_works_is_taken(monkeypatch):
-    monkeypatch.setattr(sys, "platform", "linux")
-    for variables, working, chosen in (
-        ({}, {"glfw", "egl", "osmesa"}, "egl"),
-        ({}, {"osmesa"}, "osmesa"),
-        ({"DISPLAY": ":0"}, {"glfw", "egl"}, "glfw"),
-        ({"DISPLAY": ":0"}, {"egl"}, "egl"),
-        ({"MUJOCO_GL": "osmesa"}, {"egl", "osmesa"}, "osmesa"),
-    ):
-        for name in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY"):
-            monkeypatch.delenv(name, raising=False)
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(video, "_works", working.__contains__)
-        assert video.choose_gl() == chosen
-
-
-def test_control_rates():
-    for task, seconds in (("maze2d-umaze", 0.01), ("kitchen-complete", 0.08)):
-        env = load_task(task).make_env()
-        assert video.control_seconds(env) == pytest.approx(seconds)
-        env.close()
+        check_video(replace(run, task=load_task("toy-navigation")))
 
 
 @pytest.fixture(scope="module")
 def gl() -> None:
     try:
-        video.choose_gl()
+        choose_gl()
     except UserError as error:
         pytest.skip(str(error))
 
@@ -335,12 +305,12 @@ def first_steps(run, episodes: int, steps: int) -> Rollout:
 def test_a_film_shows_the_ball_at_its_place(run, tmp_path, gl):
     imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
     rollout = first_steps(run, 2, 20)
-    path = video.record_video(run, tmp_path / "film.mp4", 2, rollout=rollout)
+    path = record_video(run, tmp_path / "film.mp4", 2, rollout=rollout)
     frames = imageio_ffmpeg.read_frames(str(path))
     meta = next(frames)
     assert (meta["size"], meta["fps"]) == ((480, 512), 50.0)
     pictures = [np.frombuffer(frame, np.uint8).reshape(512, 480, 3).astype(int) for frame in frames]
-    per_episode = 1 + 20 // 2 + 51  # every second state, and a second of the last one
+    per_episode = 1 + 20 // 2 + 50  # every second state, and a second of the last one
     assert len(pictures) == 2 * per_episode
     for episode in range(2):
         red, green, blue = np.moveaxis(pictures[episode * per_episode][:480], -1, 0)
@@ -357,38 +327,33 @@ def test_a_film_of_other_episodes_is_refused(run, tmp_path, gl):
     rollout = first_steps(run, 1, 3)
     wrong = replace(rollout, returns=rollout.returns + 1)
     with pytest.raises(UserError, match="replayed to a return"):
-        video.record_video(run, tmp_path / "film.mp4", 1, rollout=wrong)
+        record_video(run, tmp_path / "film.mp4", 1, rollout=wrong)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_drawing_process_never_loads_tensorflow():
     import subprocess
 
-    code = "import sys, lapo_tf.plots.films, lapo_tf.tasks; env = lapo_tf.tasks.load_task('maze2d-umaze').make_env(); "
+    code = "import sys, lapo_tf.runs.replay, lapo_tf.tasks; env = lapo_tf.tasks.load_task('maze2d-umaze').make_env(); "
     code += "print(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_a_caption_stands_below_the_picture():
-    frame = np.full((40, 64, 3), 200, np.uint8)
-    picture = video.caption(frame, "done: kettle")
-    assert picture.shape == (40 + video.CAPTION, 64, 3)
-    np.testing.assert_array_equal(picture[:40], frame)
-    assert picture[40:].max() > 200  # letters
 
 
 def test_progress_names_what_is_done():
     info = {"episode_task_completions": ["kettle"]}
     env = SimpleNamespace(
         reset=lambda seed: (None, info),
-        render=lambda: np.zeros((8, 600, 3), np.uint8),
+        step=lambda action: (None, 1.0, False, False, {"episode_task_completions": []}),
+        render=lambda: None,
         unwrapped=SimpleNamespace(dt=0.08),
         metadata={},
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(video, "caption", lambda frame, text: text)
-        task = load_task("kitchen-complete")
-        assert video._Replay(env, task, 0, "episode 1/2").picture() == "episode 1/2    0.00 s   done: kettle"
-        info["episode_task_completions"] = []
-        assert video._Replay(env, task, 0, "e").picture().endswith("done: nothing yet")
+    texts = []
+    film = SimpleNamespace(picture=lambda step, render, text, last: texts.append((step, text, last)))
+    job = {"seeds": [0], "returns": [1.0], "actions_0": np.zeros((1, 9))}
+    replay(env, load_task("kitchen-complete"), job, film)
+    assert texts == [
+        (0, "episode 1/1    0.00 s   done: kettle", False),
+        (1, "episode 1/1    0.08 s   done: nothing yet", True),
+    ]

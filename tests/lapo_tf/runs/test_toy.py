@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lapo_tf.data.collectors.toy import toy_dataset
-from lapo_tf.plots.comparison import plot_figure_2
+from lapo_tf.plots.toy import plot_figure_2
 from lapo_tf.runs.toy import PAPER, table
 
 
