@@ -43,6 +43,8 @@ class TrainConfig:
     """Steps from one evaluation (and checkpoint) to the next."""
     eval_episodes: int = 10
     """Episodes of each evaluation in the simulator."""
+    checkpoint_minutes: float = 10.0
+    """Minutes from one checkpoint to the next, where evaluations are farther apart."""
     run_dir: Path | None = None
     """Folder to write to; default: runs/<task>/<agent>/seed<k>."""
     compile: Compile = "xla"
@@ -59,6 +61,8 @@ class TrainConfig:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)} is too small: expected at least 1")
         if not 0 <= self.observation_noise < float("inf"):
             raise UserError(f"--observation-noise {self.observation_noise} is out of range: expected 0 or more")
+        if not self.checkpoint_minutes > 0:
+            raise UserError(f"--checkpoint-minutes {self.checkpoint_minutes} is too small: expected more than 0")
         if not 0 <= self.seed <= MAX_SEED:
             raise UserError(f"--seed {self.seed} is out of range: expected 0 to {MAX_SEED:,}")
 

@@ -30,6 +30,8 @@ class TrainCommand(TrainConfig):
     """YAML file of options, such as another run's; flags override it."""
     resume: Path | None = None
     """Continue the run in this folder; flags override its options (a larger --steps extends it)."""
+    other_data: bool = False
+    """Let a resumed run go on with other data than it was begun with."""
 
 
 class _Early(argparse.ArgumentParser):
@@ -37,8 +39,8 @@ class _Early(argparse.ArgumentParser):
         raise UserError(f"{message} (see --help)")
 
 
-def parse_config(argv: list[str] | None = None) -> tuple[TrainConfig, bool]:
-    """The run's config from the command line, and whether to resume it."""
+def parse_config(argv: list[str] | None = None) -> tuple[TrainConfig, TrainCommand]:
+    """The run's config from the command line, and all of the command's options."""
     from lapo_tf.agents import AGENTS
     from lapo_tf.tasks import TASKS
     from lapo_tf.training.start import run_config
@@ -63,21 +65,21 @@ def parse_config(argv: list[str] | None = None) -> tuple[TrainConfig, bool]:
     if not options.task:
         raise UserError("no task given: expected --task NAME, e.g. --task maze2d-umaze (--task list names all)")
     config = TrainConfig(**{f.name: getattr(options, f.name) for f in dataclasses.fields(TrainConfig)})
-    return config, bool(first.resume)
+    return config, options
 
 
 @command
 def main() -> None:
     """The command."""
     runtime.quiet()
-    config, resume = parse_config()
+    config, options = parse_config()
     runtime.configure(config.compile)
     from lapo_tf.training.trainer import Interrupted, Trainer
 
     try:
-        print(Trainer(config, resume=resume).run())
+        print(Trainer(config, resume=options.resume is not None, other_data=options.other_data).run())
     except Interrupted as saved:
-        exit_with(f"interrupted: {saved}", code=130)
+        exit_with(f"interrupted: {saved}", code=saved.code)
 
 
 if __name__ == "__main__":

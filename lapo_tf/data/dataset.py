@@ -17,6 +17,7 @@ Termination (the task ended: no bootstrap) and truncation (the recording ended: 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -146,6 +147,13 @@ class OfflineDataset:
     @property
     def act_dim(self) -> int:
         return self.actions.shape[1]
+
+    def checksum(self) -> str:
+        """SHA-256 of the contents, whatever file or format they came in."""
+        digest = hashlib.sha256()
+        for array in (self.observations, self.actions, self.rewards, self.terminals, self.index):
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
 
     def transitions(self) -> dict[str, Array]:
         """Aligned copies: observations and next_observations [N, obs], actions [N, act], rewards and terminals [N]."""

@@ -137,7 +137,7 @@ def differences(one: TrainConfig, other: TrainConfig) -> set[str]:
     def flat(config: TrainConfig) -> dict[str, Any]:
         values = config.to_dict()
         own = {f"{config.agent}.{k}": v for k, v in values.pop(config.agent).items()}
-        return {k: v for k, v in (values | own).items() if k not in ("run_dir", "seed")}
+        return {k: v for k, v in (values | own).items() if k not in ("run_dir", "seed", "checkpoint_minutes")}
 
     a, b = flat(one), flat(other)
     return {k for k in a.keys() | b.keys() if a.get(k) != b.get(k)}

@@ -1,6 +1,6 @@
 """The run folder: everything that training leaves behind, and all that later commands need.
 
-    config.yaml      the run's options, versions, data set and scaling
+    config.yaml      the run's options, versions, data set and scaling; `history`: data sets it was trained on before
     metrics.csv      one row per evaluation; `step` first; columns are explained in `lapo_tf.training.metrics`
     episodes.npz     `steps` [E] and `returns`, `lengths` [E, episodes] of every evaluation episode
     checkpoints/     step-<n>/ folders of TensorFlow checkpoints: the last few and the best
@@ -13,9 +13,15 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import platform
+import re
+import shlex
 import shutil
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,7 +31,7 @@ import tensorflow as tf
 import yaml
 
 from lapo_tf.config import TrainConfig
-from lapo_tf.errors import UserError
+from lapo_tf.errors import UserError, first_line
 from lapo_tf.training.options import build_config
 from lapo_tf.yaml_files import read_yaml
 
@@ -50,7 +56,8 @@ class RunFolder:
         """
         if (path / "config.yaml").exists():
             raise UserError(
-                f"{path} already holds a run: continue it with --resume {path}, or give another --run-dir or --seed"
+                f"{path} already holds a run: continue it with --resume {shlex.quote(str(path))}, "
+                "or give another --run-dir or --seed"
             )
         return RunFolder(path)
 
@@ -65,26 +72,39 @@ class RunFolder:
             raise UserError(f"{path} holds no run (no config.yaml): expected a folder like runs/<task>/<agent>/seed0")
         return RunFolder(path)
 
+    def clean(self) -> None:
+        """Remove what a killed process left half-written; only for who holds the folder's lock."""
+        for folder in (self.path, self.path / "checkpoints"):
+            for leftover in folder.glob(".*"):
+                if re.fullmatch(r"\.(step-\d+|.+\.(csv|npz|yaml|json))\.\d+", leftover.name):  # see `replacing`
+                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
     # Configuration
 
-    def write_config(self, config: TrainConfig, data: dict[str, Any], agent: dict[str, Any]) -> None:
+    def write_config(
+        self,
+        config: TrainConfig,
+        data: dict[str, Any],
+        agent: dict[str, Any],
+        history: Sequence[dict[str, Any]] = (),
+    ) -> None:
         """Write `config.yaml`: options, data provenance, what rebuilds the agent, and versions.
 
-        Raises:
-            UserError: the folder cannot be written.
+        Args:
+            history: of a run that went on with other data: `until` (step) and `data` of each earlier part.
         """
-        try:
-            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot write to {self.path} ({error.strerror}): give another --run-dir") from error
-        values = {
+        (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        values: dict[str, Any] = {
             "config": config.to_dict(),
             "data": data,
             "agent": agent,
             "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         }
+        if history:
+            values["history"] = list(history)
         with replacing(self.path / "config.yaml") as temporary:
-            temporary.write_text(yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120))
+            text = yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+            temporary.write_text(text, encoding="utf-8")
 
     def read(self) -> dict[str, Any]:
         """All of `config.yaml`.
@@ -104,12 +124,19 @@ class RunFolder:
     # Metrics and episodes
 
     def metrics(self) -> list[dict[str, float]]:
-        """The rows of `metrics.csv`."""
+        """The rows of `metrics.csv`.
+
+        Raises:
+            UserError: it is damaged.
+        """
         path = self.path / "metrics.csv"
         if not path.exists():
             return []
-        with path.open() as file:
-            return [{k: int(v) if k == "step" else float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        with path.open() as file, _readable(path):
+            rows = [{k: int(v) if k == "step" else float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+            if not all("step" in row for row in rows) or not rows:
+                raise ValueError("no rows" if not rows else "no column 'step'")
+            return rows
 
     def write_metrics(self, rows: list[dict[str, float]]) -> None:
         """Replace `metrics.csv`."""
@@ -121,17 +148,30 @@ class RunFolder:
             writer.writerows(rows)
 
     def episodes(self) -> dict[str, np.ndarray]:
-        """`steps` [E], `returns` [E, episodes], `lengths` [E, episodes]."""
+        """`steps` [E], `returns` [E, episodes], `lengths` [E, episodes].
+
+        Raises:
+            UserError: the file is damaged.
+        """
         path = self.path / "episodes.npz"
         if not path.exists():
             return {}
-        with np.load(path) as file:
-            return dict(file)
+        with _readable(path), np.load(path) as file:
+            return {name: file[name] for name in ("steps", "returns", "lengths")}
 
     def write_episodes(self, episodes: dict[str, np.ndarray]) -> None:
         """Replace `episodes.npz`."""
         with replacing(self.path / "episodes.npz") as temporary, temporary.open("wb") as file:
             np.savez(file, **episodes)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turns what readers raise for a damaged file into a `UserError` with its path."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, csv.Error) as error:
+        raise UserError(f"{path} is damaged ({first_line(error)}): restore it from a copy, or delete it") from error
 
 
 class replacing:  # noqa: N801 (a context manager, used as a function)
@@ -145,6 +185,9 @@ class replacing:  # noqa: N801 (a context manager, used as a function)
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
+            if self.temporary.is_file():  # so that a power cut leaves the old file or the new one, not an empty one
+                with self.temporary.open("rb+") as file:
+                    os.fsync(file.fileno())
             os.replace(self.temporary, self.path)
         elif self.temporary.is_dir():
             shutil.rmtree(self.temporary, ignore_errors=True)
@@ -160,12 +203,25 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps of which there is a checkpoint, ascending."""
-        return sorted(int(p.name.removeprefix("step-")) for p in self.folder.glob("step-*") if p.is_dir())
+        found = (re.fullmatch(r"step-(\d+)", path.name) for path in self.folder.glob("step-*") if path.is_dir())
+        return sorted(int(match[1]) for match in found if match)
 
     def best(self) -> int | None:
-        """The step with the best evaluation so far."""
+        """The step with the best evaluation so far.
+
+        Raises:
+            UserError: `best.json` is damaged.
+        """
+        return self._best()[0]
+
+    def _best(self) -> tuple[int | None, float]:
+        """Step and score of the best evaluation so far."""
         path = self.folder / "best.json"
-        return int(json.loads(path.read_text())["step"]) if path.exists() else None
+        if not path.exists():
+            return None, -math.inf
+        with _readable(path):
+            values = json.loads(path.read_text())
+            return int(values["step"]), float(values["score"])
 
     def save(self, state: tf.train.Checkpoint, step: int, score: float | None = None) -> Path:
         """Write the state at `step`; `score` is that step's evaluation, if there was one."""
@@ -175,7 +231,7 @@ class Checkpoints:
             state.write(str(temporary / "state"))
             shutil.rmtree(target, ignore_errors=True)  # only now that there is another
         best = self.folder / "best.json"
-        if score is not None and (not best.exists() or score > json.loads(best.read_text())["score"]):
+        if score is not None and score > self._best()[1]:
             with replacing(best) as temporary:
                 temporary.write_text(json.dumps({"step": step, "score": score}))
         for old in self.steps()[: -self.keep]:

@@ -45,6 +45,7 @@ def run_config(options: Mapping[str, Any], *, resume: bool = False) -> TrainConf
 def train(
     *,
     resume: bool = False,
+    other_data: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     progress: bool = True,
     **options: Any,
@@ -53,6 +54,7 @@ def train(
 
     Args:
         resume: continue the run in the options' run folder, with its own options unless others are given.
+        other_data: let a resumed run go on with other data than it was begun with.
         callbacks: Keras callbacks, called at every evaluation with `epoch` = step and the metrics.
         progress: show what the data are and a bar of the steps.
         options: fields of `TrainConfig`, and the agent's under its name: `lapo={"kl_weight": 0.3}`.
@@ -62,4 +64,4 @@ def train(
     """
     config = run_config(options, resume=resume)
     runtime.configure(config.compile)
-    return Trainer(config, resume=resume, callbacks=callbacks, progress=progress).run()
+    return Trainer(config, resume=resume, other_data=other_data, callbacks=callbacks, progress=progress).run()

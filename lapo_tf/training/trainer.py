@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +22,24 @@ from lapo_tf.data.dataset import OfflineDataset
 from lapo_tf.errors import UserError
 from lapo_tf.progress import Bar, bar
 from lapo_tf.tasks import Task, load_task
+from lapo_tf.training.lock import RunLock
 from lapo_tf.training.loop import NonFiniteLossError, TrainingLoop, scaling_of
 from lapo_tf.training.metrics import METRICS
 from lapo_tf.training.options import resolved
 from lapo_tf.training.rollout import Episodes, Evaluator
 from lapo_tf.training.run_folder import Checkpoints, RunFolder
 
-SECONDS_PER_CALL = 2.0  # of the compiled loop: the rhythm of the progress bar and of Ctrl-C
+SECONDS_PER_CALL = 2.0  # of the compiled loop: the rhythm of the progress bar and of signals
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+"""What ends a training in order: Ctrl-C, and what schedulers send before they kill. Windows lacks the last two."""
 
 
 class Interrupted(Exception):
-    """Ctrl-C: the state was saved."""
+    """A signal such as Ctrl-C: the state was saved. `code` is what the command exits with."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -89,6 +99,7 @@ class Trainer:
         resume: bool = False,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         dataset: OfflineDataset | None = None,
+        other_data: bool = False,
         log: Callable[[str], None] = print,
         progress: bool = True,
     ) -> None:
@@ -98,6 +109,8 @@ class Trainer:
             resume: continue the run in `config.folder()` instead of starting one.
             callbacks: Keras callbacks; `on_epoch_end(step, metrics)` is called after each evaluation.
             dataset: the data, if it is at hand already.
+            other_data: let a resumed run go on with other data than it was begun with; `history` in its `config.yaml`
+                then keeps both.
             log: what to do with lines for the user.
             progress: show a bar of the steps, and say what the data are.
         """
@@ -105,10 +118,23 @@ class Trainer:
         self.task: Task = load_task(config.task)
         self.resume, self.progress = resume, progress
         self.folder = RunFolder.open(config.folder()) if resume else RunFolder.create(config.folder())
+        self._lock = RunLock(self.folder.path) if resume else None
+        try:
+            self._set_up(dataset, other_data, callbacks)
+        except BaseException:
+            self.close()
+            raise
+
+    def _set_up(
+        self, dataset: OfflineDataset | None, other_data: bool, callbacks: Sequence[keras.callbacks.Callback]
+    ) -> None:
+        """Data, agent, loop and files, in the order in which they need each other."""
+        config = self.config
         data = dataset or self.task.load_dataset(config.dataset or self._used_before(), data=config.data)
-        if progress:
-            log(str(data.summary))
-        values = self._agent_values(data)
+        if self.progress:
+            self.log(str(data.summary))
+        values, told = self._agent_values(data), data.summary.to_dict() | {"checksum": data.checksum()}
+        history = self._history(told, other_data)
         self.agent = build_agent(config, values)
         self.loop = TrainingLoop(
             self.agent,
@@ -122,16 +148,27 @@ class Trainer:
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self.state = tf.train.Checkpoint(loop=self.loop, seconds=self.seconds)
         self.checkpoints = Checkpoints(self.folder.path / "checkpoints")
-        if resume:
-            log(self._restore())
+        if self.resume:
+            self.log(self._restore())
+        else:
+            self._lock = RunLock(self.folder.path)  # only now, so that a start that fails leaves no folder
+            RunFolder.create(self.folder.path)  # nobody was faster
         self.logger = RunLogger(self.folder, self.step)
         # Only now: a run that cannot be resumed with these options keeps its own.
-        self.folder.write_config(config, data.summary.to_dict(), values)
+        self.folder.clean()
+        self.folder.write_config(config, told, values, history)
         board = keras.callbacks.TensorBoard(str(self.folder.path / "tensorboard"), write_graph=False)
         self.callbacks = keras.callbacks.CallbackList([self.logger, board, *callbacks], model=self.agent)
         self.agent.stop_training = False
-        self._interrupted = False
+        self._signal: int | None = None  # the first that came
+        self._evaluating = False
+        self._saved = time.monotonic()
         self._rate = 0.0  # gradient steps per second
+
+    def close(self) -> None:
+        """Let other processes have the run folder; `run` does so at its end."""
+        if self._lock is not None:
+            self._lock.release()
 
     @property
     def step(self) -> int:
@@ -143,6 +180,27 @@ class Trainer:
         used = self.folder.read()["data"]["id"] if self.resume else None
         return used if used in (self.task.minari_id, self.task.collected_id) else None
 
+    def _history(self, data: dict[str, Any], other_data: bool) -> list[dict[str, Any]]:
+        """The parts of the run that were trained on other data than this.
+
+        Raises:
+            UserError: a resumed run's data are other data now, and `other_data` does not allow it.
+        """
+        if not self.resume:
+            return []
+        values = self.folder.read()
+        before, history = values["data"], values.get("history", [])
+        compared = ["checksum"] if before.get("checksum") else ["sha256", "transitions", "episodes", "return_quantiles"]
+        if all(before.get(name) == data[name] for name in compared):
+            return history
+        if not other_data:
+            raise UserError(
+                f"{self.folder.path} was trained on {_told(before)}, and this is {_told(data)}: give its own data with "
+                "--dataset, or go on with other data by --other-data"
+            )
+        step = Checkpoints(self.folder.path / "checkpoints").steps()
+        return [*history, {"until": step[-1] if step else 0, "data": before}]
+
     def _restore(self) -> str:
         """Load the newest checkpoint; what to tell the user."""
         path, evaluated = self.folder.path, self.folder.episodes()
@@ -151,6 +209,7 @@ class Trainer:
                 f"{path} is evaluated with {evaluated['returns'].shape[1]} episodes, not {self.config.eval_episodes}: "
                 "resume without --eval-episodes"
             )
+        self.checkpoints.best()  # damage is told now, not after the next evaluation
         if not self.checkpoints.steps():
             return f"{path} has no checkpoint yet: starting from step 0"
         step, note = self.checkpoints.restore(self.state)
@@ -177,15 +236,15 @@ class Trainer:
         """Train to the last step.
 
         Raises:
-            Interrupted: after Ctrl-C, with the state saved.
+            Interrupted: after Ctrl-C or another of `SIGNALS`, with the state saved.
             UserError: a loss became non-finite (the last good state was saved), or the disk or the memory is full.
         """
         try:
             return self._run()
         except tf.errors.OpError as error:  # TensorFlow's files: checkpoints and TensorBoard's events
             if "No space left" in str(error):
-                again = f"python -m lapo_tf.train --resume {self.folder.path}"
-                raise UserError(f"no space left to write to {self.folder.path}: free some and run {again}") from error
+                again = f"free some and run {self._command()}"
+                raise UserError(f"no space left to write to {self.folder.path}: {again}") from error
             if isinstance(error, tf.errors.ResourceExhaustedError):
                 raise UserError("out of memory: give a smaller --batch-size or smaller networks") from error
             raise
@@ -193,25 +252,25 @@ class Trainer:
     def _run(self) -> Result:
         config, folder = self.config, self.folder
         meter = bar(total=config.steps, initial=self.step, unit="step", desc=config.task, disable=not self.progress)
-        previous = signal.signal(signal.SIGINT, self._on_interrupt) if _in_main_thread() else None
-        try:
-            self.callbacks.on_train_begin()
-            if self._evaluation_is_due():  # interrupted in the midst of it
-                self._evaluate(meter)
-            while self.step < config.steps and not self.agent.stop_training:
-                self._train(min((self.step // config.eval_every + 1) * config.eval_every, config.steps), meter)
-                self._evaluate(meter)
-        except KeyboardInterrupt:
-            self.checkpoints.save(self.state, self.step)
-            raise Interrupted(
-                f"saved at step {self.step:,}; continue with: python -m lapo_tf.train --resume {folder.path}"
-            ) from None
-        finally:
-            if previous is not None:  # first, as what follows may fail on a full disk
-                signal.signal(signal.SIGINT, previous)
-            meter.close()
-            self.evaluator.close()
-            self.callbacks.on_train_end()
+        with _handled(self._on_signal):
+            try:
+                self.callbacks.on_train_begin()
+                if self._evaluation_is_due():  # interrupted in the midst of it
+                    self._evaluate(meter)
+                while self.step < config.steps and not self.agent.stop_training:
+                    self._train(min((self.step // config.eval_every + 1) * config.eval_every, config.steps), meter)
+                    self._evaluate(meter)
+            except KeyboardInterrupt:
+                self._save()
+                code = 128 + (self._signal or signal.SIGINT)
+                raise Interrupted(f"saved at step {self.step:,}; continue with: {self._command()}", code) from None
+            finally:
+                meter.close()
+                self.evaluator.close()
+                try:
+                    self.callbacks.on_train_end()
+                finally:
+                    self.close()
         last = self.logger.rows[-1]
         score, std = last["eval/normalized_score"], last["eval/normalized_score_std"]
         return Result(folder.path, self.step, float(self.seconds), score, std)
@@ -221,22 +280,32 @@ class Trainer:
         boundary = step == self.config.steps or (step > 0 and step % self.config.eval_every == 0)
         return boundary and (not rows or rows[-1]["step"] != step)
 
-    def _on_interrupt(self, *_: object) -> None:
-        if self._interrupted:  # a second Ctrl-C does not wait
+    def _command(self) -> str:
+        """How to go on with this run."""
+        return f"python -m lapo_tf.train --resume {shlex.quote(str(self.folder.path))}"
+
+    def _on_signal(self, number: int, _: object) -> None:
+        # A second one does not wait, nor do schedulers during an evaluation, which will be done again.
+        if self._signal is not None or (self._evaluating and number != signal.SIGINT):
+            self._signal = self._signal or number
             raise KeyboardInterrupt
-        self._interrupted = True
+        self._signal = number
         self.log("stopping at the next safe point…")
 
-    def _check_interrupt(self) -> None:
-        if self._interrupted:
+    def _check_signal(self) -> None:
+        if self._signal is not None:
             raise KeyboardInterrupt
+
+    def _save(self, score: float | None = None) -> None:
+        self.checkpoints.save(self.state, self.step, score)
+        self._saved = time.monotonic()
 
     def _train(self, until: int, meter: Bar) -> None:
         """Updates up to step `until`, in calls of about `SECONDS_PER_CALL`."""
         begin, first = time.perf_counter(), self.step
         steps = 10
         while self.step < until:
-            self._check_interrupt()
+            self._check_signal()
             before, started = self.loop.snapshot(), time.perf_counter()
             steps = min(steps, until - self.step)
             try:
@@ -246,10 +315,12 @@ class Trainer:
             elapsed = time.perf_counter() - started
             meter.update(steps)
             self.seconds.assign_add(elapsed)
+            if time.monotonic() > self._saved + 60 * self.config.checkpoint_minutes and self.step < until:
+                self._save()
             # The first call also compiled, so it says little about speed.
             steps = max(1, round(steps * min(4.0, SECONDS_PER_CALL / elapsed)))
         self._rate = (self.step - first) / (time.perf_counter() - begin) if self.step > first else 0.0
-        self._check_interrupt()
+        self._check_signal()
 
     def _save_last_good(self, before: list[np.ndarray], error: NonFiniteLossError) -> None:
         """Go back to the state before the bad step (every step can be done again, exactly), save it, and stop."""
@@ -275,7 +346,11 @@ class Trainer:
         started, step, config = time.perf_counter(), self.step, self.config
         # Seeds do not overlap between runs' seeds, nor between evaluations.
         seed = 1_000_003 * (config.seed + 1) + 1_009 * -(-step // config.eval_every)
-        episodes = self.evaluator.run(self.agent.act, seed)
+        self._evaluating = True
+        try:
+            episodes = self.evaluator.run(self.agent.act, seed)
+        finally:
+            self._evaluating = False
         scores = self.task.normalized(episodes.returns)
         self.seconds.assign_add(time.perf_counter() - started)
         logs = {
@@ -289,11 +364,29 @@ class Trainer:
         }
         self.logger.record(step, episodes)
         self.callbacks.on_epoch_end(step, logs)
-        self.checkpoints.save(self.state, step, logs["eval/normalized_score"])
+        self._save(logs["eval/normalized_score"])
         meter.set_postfix_str(f"score {logs['eval/normalized_score']:.1f}")
 
 
-def _in_main_thread() -> bool:
-    import threading
+def _told(data: dict[str, Any]) -> str:
+    """A data set in a few words."""
+    digest = str(data.get("checksum") or data.get("sha256") or "unknown")[:12]
+    return f"{data['id']} ({data['transitions']:,} transitions, checksum {digest})"
 
-    return threading.current_thread() is threading.main_thread()
+
+@contextmanager
+def _handled(handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """Let `handler` have `SIGNALS` for a while, but for those that are ignored, as SIGHUP is under nohup.
+
+    Only the main thread may; in others a training cannot be interrupted.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    taken = [n for n in SIGNALS if n == signal.SIGINT or signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in taken}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

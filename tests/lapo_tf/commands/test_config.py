@@ -63,8 +63,8 @@ def test_flags_come_before_files_and_files_before_the_tasks_values(tmp_path):
     assert task["steps"] != 777 != task["batch_size"]
     (tmp_path / "own.yaml").write_text("steps: 777\nbatch_size: 33\nlapo: {kl_weight: 5, polyak: 0.5}\n")
     arguments = ["--task", "toy-navigation", "--config", "own.yaml", "--batch-size", "44", "--lapo.polyak", "0.25"]
-    config, resume = parse_config(arguments)
-    assert not resume
+    config, options = parse_config(arguments)
+    assert options.resume is None
     assert (config.steps, config.batch_size, config.eval_every) == (777, 44, task["eval_every"])
     own = config.agent_config
     assert (own.kl_weight, own.polyak, own.hidden) == (5.0, 0.25, tuple(task["lapo"]["hidden"]))

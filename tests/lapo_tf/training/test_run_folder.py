@@ -96,7 +96,7 @@ def test_config_yaml(run):
     values = yaml.safe_load((run.path / "run" / "config.yaml").read_text())
     assert values["config"] == run.options.to_dict()
     assert run.folder.config() == run.options
-    assert values["data"] == run.data.summary.to_dict()
+    assert values["data"] == run.data.summary.to_dict() | {"checksum": run.data.checksum()}
     assert {"id", "provenance", "transitions", "episodes", "return_quantiles", "sha256"} < set(values["data"])
     assert set(values["versions"]) == {"python", *PACKAGES}
     assert values["versions"]["tensorflow"] == tf.__version__
@@ -135,7 +135,7 @@ def test_the_last_line(run):
 
 def test_nothing_temporary_stays(run):
     names = {p.name for p in (run.path / "run").iterdir()}
-    assert names == {"checkpoints", "config.yaml", "episodes.npz", "metrics.csv", "tensorboard"}
+    assert names == {".lock", "checkpoints", "config.yaml", "episodes.npz", "metrics.csv", "tensorboard"}
     assert not list((run.path / "run" / "checkpoints").glob(".*"))
 
 
@@ -351,7 +351,7 @@ def test_ctrl_c_never_skips_an_evaluation(run, tmp_path, moment):
 
 def test_killed_before_the_first_checkpoint(run, tmp_path):
     options = probe.config(tmp_path / "run", steps=100)
-    Trainer(options, dataset=run.data, log=probe.quiet)  # writes config.yaml, and goes no further
+    Trainer(options, dataset=run.data, log=probe.quiet).close()  # writes config.yaml, and goes no further
     said: list[str] = []
     resumed = Trainer(options, dataset=run.data, resume=True, log=said.append)
     assert any("no checkpoint yet: starting from step 0" in line for line in said)
