@@ -23,6 +23,7 @@ from robot_bridge.node.decision_log import DecisionLog
 from robot_bridge.node.peers import require_alone
 from robot_bridge.node.policy_node import Mode, PolicyNode
 from robot_bridge.node.timing import keep_time, percentiles
+from robot_bridge.page.server import OperatorPage
 from robot_bridge.robot.bundle import Policy
 from robot_bridge.robot.config import load_robot
 from robot_bridge.robot.robot import Robot, simulated
@@ -57,6 +58,11 @@ def parser() -> ArgumentParser:
     parser.add_argument("--duration", type=float, help="seconds after which to stop")
     parser.add_argument("--log", type=Path, metavar="FOLDER", help="log every decision as a bag (MCAP)")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write counts and timing as JSON at the end")
+    parser.add_argument(
+        "--page",
+        metavar="[HOST:]PORT",
+        help="serve a page with the state and buttons, e.g. 8080; for a phone: 0.0.0.0:8080",
+    )
     return parser
 
 
@@ -230,23 +236,33 @@ def main() -> None:
     name = full_name(args.namespace, args.name)
     policy, robot = load(args.policy, args.robot, args.speed)
     mode: Mode = "dry-run" if args.dry_run else "shadow" if args.shadow else "run"
+    page = open_page(args.page)
     transport = connection(args)
     printer = Printer()
+
+    def say(line: str) -> None:
+        printer(line)
+        if page is not None:
+            page.note(line)
+
     transport.start()
     try:
-        require_alone(transport, name, robot, commands=mode == "run", say=printer)
-        node = make_node(transport, policy, robot, name, mode, args.log, printer)
+        require_alone(transport, name, robot, commands=mode == "run", say=say)
+        node = make_node(transport, policy, robot, name, mode, args.log, say)
     except BaseException:
         transport.close()
         printer.close()
         raise
+    if page is not None:
+        page.show(node)
+        printer(f"page: {page.url}")
     printer(f"{policy.description.task} on {robot.name} at {place(args)}, {robot.rate:g} Hz, {mode}")
     if mode == "run" and not args.lock_step:
         for sender in node.senders:
             printer(f"if nothing more is sent: {sender.alone}")
-    watch_signals(node, printer)
+    watch_signals(node, say)
     if args.enable or mode != "run":
-        enable_when_ready(node, say=printer)
+        enable_when_ready(node, say=say)
     if sys.stdin is not None and sys.stdin.isatty():
         listen(node, printer)
     keep_time()
@@ -257,6 +273,8 @@ def main() -> None:
             node.run(args.duration)
     finally:
         node.close()  # the log first
+        if page is not None:
+            page.close()
         result = summary(node)
         if args.report:
             args.report.write_text(json.dumps(result, indent=1))
@@ -264,6 +282,19 @@ def main() -> None:
         for key, value in result.items():
             printer(f"{key:24s} {value}")
         printer.close()
+
+
+def open_page(where: str | None) -> OperatorPage | None:
+    """The operator's page at `[HOST:]PORT`, if it is wanted; its token may be given by ROBOT_BRIDGE_PAGE_TOKEN.
+
+    Raises:
+        UserError: that is no address, or it cannot be had.
+    """
+    if where is None:
+        return None
+    host, _, port = where.rpartition(":")
+    require(port.isdecimal() and int(port) <= 65535, "--page", where, "a port, or HOST:PORT, such as 8080")
+    return OperatorPage(host.strip("[]") or "127.0.0.1", int(port), os.environ.get("ROBOT_BRIDGE_PAGE_TOKEN") or None)
 
 
 def make_node(

@@ -77,6 +77,8 @@ class PolicyNode:
         self.shadow = Shadow(self.senders, self.observer.counters)
         self.timing = Timing(1.0 / robot.rate)
         self.counts = {"ticks": 0, "sent": 0, "limited": 0, "holds": 0, "errors": 0}
+        self.latest: tuple[Outcome, RobotState] | None = None
+        """What the latest tick decided, and from what."""
         self.sent = False
         """Whether the command of the latest tick was handed over."""
         outputs = [output.topic for output in robot.outputs] if mode == "run" else []
@@ -335,6 +337,7 @@ class PolicyNode:
                     sender.stand()
         self.sent = self._send(outcome, snapshot.stamp, now)
         self._take_back_drift(snapshot)
+        self.latest = outcome, state
         self._tell(outcome, state)
         return outcome
 
