@@ -13,18 +13,37 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from math import inf, isfinite, isinf, nan
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from rosbags.interfaces import Nodetype
-
-if TYPE_CHECKING:
-    from robot_bridge.interfaces.message import Message
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 FILLER = "structure_needs_at_least_one_member"  # the field of empty messages, in IDL and CDR only
 MISSING = object()
 _STR, _FLOAT, _INT = {str}, {float, int}, {int}
+
+
+class MessageClass(Protocol):
+    """What a field needs of the class of the messages that it holds."""
+
+    __name__: str
+    __msgtype__: str
+
+    def __call__(self) -> Any:
+        """A message of defaults."""
+
+    def __dump__(self, message: Any, allow_nan: bool) -> dict[str, Any]:
+        """Its JSON."""
+
+    def __load__(self, values: Any, allow_nan: bool, partial: bool) -> Any:
+        """A message of JSON."""
+
+    def __to_bag__(self, message: Any) -> Any:
+        """As an instance of rosbags' class."""
+
+    def __from_bag__(self, value: Any) -> Any:
+        """From an instance of rosbags' class."""
 
 
 class Refused(Exception):
@@ -81,7 +100,7 @@ NUMBERS["float32"] = Number("float", "f", np.dtype("float32"), -FLOAT32_MAX, FLO
 NUMBERS["float64"] = Number("double", "d", np.dtype("float64"), -inf, inf)
 
 
-def codec_for(description: Any, message_class: Callable[[str], type[Message]]) -> Codec:
+def codec_for(description: Any, message_class: Callable[[str], MessageClass]) -> Codec:
     """The codec of a field, from rosbags' description of its type; `message_class` finds nested classes by name."""
     kind, detail = description
     if kind in (Nodetype.ARRAY, Nodetype.SEQUENCE):
@@ -216,9 +235,9 @@ def _string(name: str, length: int) -> Codec:
     return Codec(f"{name}<{length}>" if length else name, str, check, _dump_same, load, _same, _same)
 
 
-def _nested(cls: type[Message]) -> Codec:
-    def check(value: Any) -> Message:
-        if not isinstance(value, cls):
+def _nested(cls: MessageClass) -> Codec:
+    def check(value: Any) -> Any:
+        if not isinstance(value, cls):  # type: ignore[arg-type]
             raise mismatch(cls.__name__, value)
         return value
 

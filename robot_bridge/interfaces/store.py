@@ -21,8 +21,6 @@ from robot_bridge.interfaces.message import Action, Message, Service, make_class
 DISTROS = {"humble": Stores.ROS2_HUMBLE, "jazzy": Stores.ROS2_JAZZY}
 DEFINITIONS = Path(__file__).parent / "definitions"
 
-Interface = type[Message] | type[Service] | type[Action]
-
 
 class Store:
     """All interfaces of one ROS distribution; each class is made when it is first asked for. Thread-safe."""

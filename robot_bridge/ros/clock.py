@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from weakref import WeakSet
 
 from robot_bridge.ros.context import Context, get_default_context
@@ -14,8 +14,12 @@ from robot_bridge.ros.duration import Duration
 from robot_bridge.ros.exceptions import NotInitializedException
 from robot_bridge.ros.time import ClockType, Time
 
-if TYPE_CHECKING:
-    from robot_bridge.ros.timer import Timer
+
+class Follower(Protocol):
+    """What goes by a clock: a timer."""
+
+    def _clock_changed(self, restart: bool) -> None:
+        """The clock has another time; `restart`: it was switched, or went back."""
 
 
 class ClockChange(IntEnum):
@@ -97,7 +101,7 @@ class Clock:
 
     _clock_type: ClockType
     _jump_handles: list[JumpHandle]
-    _timers: WeakSet[Timer]
+    _followers: WeakSet[Follower]
     _changed: threading.Condition
     _override: int | None
 
@@ -107,7 +111,7 @@ class Clock:
         self = super().__new__(ROSClock if clock_type is ClockType.ROS_TIME else cls)
         self._clock_type = clock_type
         self._jump_handles = []
-        self._timers = WeakSet()
+        self._followers = WeakSet()
         self._changed = threading.Condition()
         self._override = None
         return self
@@ -197,8 +201,8 @@ class ROSClock(Clock):
         with self._changed:
             self._override = override
             self._changed.notify_all()
-        for timer in list(self._timers):
-            timer._clock_changed(restart=change is not ClockChange.ROS_TIME_NO_CHANGE or after < before)
+        for follower in list(self._followers):
+            follower._clock_changed(restart=change is not ClockChange.ROS_TIME_NO_CHANGE or after < before)
         for handle in wanted:
             if handle._post_callback is not None:
                 handle._post_callback(jump)

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from weakref import WeakMethod, WeakSet
 
 from robot_bridge.errors import require
@@ -16,10 +16,14 @@ from robot_bridge.ros.arguments import Arguments
 from robot_bridge.ros.exceptions import NotInitializedException
 from robot_bridge.transport import RosbridgeTransport, Transport
 
-if TYPE_CHECKING:
-    from robot_bridge.ros.node import Node
-
 URL = "ws://127.0.0.1:9090"
+
+
+class Member(Protocol):
+    """What lives on a context's connection: a node."""
+
+    def _disconnect(self) -> None:
+        """End everything that uses the connection."""
 
 
 class Context:
@@ -33,7 +37,7 @@ class Context:
         self._domain_id = 0
         self._callbacks: list[Callable[[], Any]] = []
         self._sleepers: list[threading.Condition] = []
-        self._nodes: WeakSet[Node] = WeakSet()
+        self._members: WeakSet[Member] = WeakSet()
         self.arguments = Arguments()
 
     def init(
@@ -149,10 +153,10 @@ class Context:
         self._stop()
         with self._lock:
             transport, self._transport = self._transport, None
-            nodes = list(self._nodes)
-            self._nodes.clear()
-        for node in nodes:
-            node._disconnect()
+            members = list(self._members)
+            self._members.clear()
+        for member in members:
+            member._disconnect()
         if transport is not None and self._owned:
             transport.close()
 

@@ -6,14 +6,25 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from weakref import ReferenceType, ref
 
 from robot_bridge.ros.callback_groups import CallbackGroup
 from robot_bridge.ros.exceptions import InvalidHandle
 
-if TYPE_CHECKING:
-    from robot_bridge.ros.node import Node
+
+class Owner(Protocol):
+    """What an entity belongs to: a node."""
+
+    @property
+    def executor(self) -> Any:
+        """The executor that runs the entities."""
+
+    def _wake(self) -> None:
+        """Have the executor look for work."""
+
+    def _forget(self, entity: Entity) -> None:
+        """Let go of an entity that has ended."""
 
 
 class Entity:
@@ -21,10 +32,10 @@ class Entity:
 
     def __init__(self, callback_group: CallbackGroup | None) -> None:
         self.callback_group = callback_group
-        self._node: ReferenceType[Node] | None = None
+        self._node: ReferenceType[Owner] | None = None
         self._destroyed = False
 
-    def _attach(self, node: Node) -> None:
+    def _attach(self, node: Owner) -> None:
         """Belong to a node: its executor runs this from now on."""
         self._node = ref(node)
         if self.callback_group is not None:

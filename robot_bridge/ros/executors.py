@@ -9,14 +9,21 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from robot_bridge.ros.context import Context, get_default_context
 from robot_bridge.ros.entity import Entity
 from robot_bridge.ros.task import Future, Task
 
-if TYPE_CHECKING:
-    from robot_bridge.ros.node import Node
+
+class Member(Protocol):
+    """What an executor runs: a node."""
+
+    executor: Executor | None
+    _executor: Any
+
+    def _entities(self) -> list[Entity]:
+        """All its entities, in the order in which they have their turn."""
 
 
 class TimeoutException(Exception):
@@ -52,7 +59,7 @@ class Executor(ABC):
 
     def __init__(self, *, context: Context | None = None) -> None:
         self._context = context or get_default_context()
-        self._nodes: list[Node] = []
+        self._nodes: list[Member] = []
         self._condition = threading.Condition()  # re-entrant: a signal handler may wake us while we hold it
         self._tasks: deque[Task[Any]] = deque()
         self._batch: deque[Task[Any] | Entity] = deque()  # what one look found
@@ -65,7 +72,7 @@ class Executor(ABC):
     def context(self) -> Context:
         return self._context
 
-    def add_node(self, node: Node) -> bool:
+    def add_node(self, node: Member) -> bool:
         """Run this node's callbacks. Returns False if it does already."""
         with self._condition:
             if self._is_shutdown:
@@ -77,7 +84,7 @@ class Executor(ABC):
         self.wake()
         return True
 
-    def remove_node(self, node: Node) -> None:
+    def remove_node(self, node: Member) -> None:
         with self._condition:
             if node not in self._nodes:
                 return
@@ -86,7 +93,7 @@ class Executor(ABC):
             node._executor = None
         self.wake()
 
-    def get_nodes(self) -> list[Node]:
+    def get_nodes(self) -> list[Any]:
         return list(self._nodes)
 
     def wake(self) -> None:

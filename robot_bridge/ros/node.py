@@ -96,7 +96,7 @@ class Node(NodeParameters):
         for arguments in self._arguments:
             if arguments.log_level:
                 self._logger.set_level(get_logging_severity_from_string(arguments.log_level))
-        self._context._nodes.add(self)
+        self._context._members.add(self)
 
         self._rosout = self._parameter_events = None
         if enable_rosout:
@@ -115,9 +115,9 @@ class Node(NodeParameters):
         if automatically_declare_parameters_from_overrides:
             for parameter in overrides.values():
                 self.declare_parameter(parameter.name, parameter.value)
-        self._time_source = TimeSource(self, self._clock)
+        self._time_source = TimeSource(self, self._clock, self.create_subscription)
         if start_parameter_services:
-            self._parameter_service = ParameterService(self)
+            self._parameter_service = ParameterService(self, self.create_service)
 
     # Names and parts --------------------------------------------------------------------------------------------------
 
@@ -356,7 +356,7 @@ class Node(NodeParameters):
         self._disconnect()
         for rate in list(self._rates):
             rate.destroy()
-        self._context._nodes.discard(self)
+        self._context._members.discard(self)
 
     def _disconnect(self) -> None:
         """Destroy all parts: at the end of the node, or of its context."""

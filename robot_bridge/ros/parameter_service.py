@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from robot_bridge.interfaces import get_interface
 from robot_bridge.ros.exceptions import ParameterNotDeclaredException, ParameterUninitializedException
+from robot_bridge.ros.node_parameters import NodeParameters
 from robot_bridge.ros.parameter import Parameter
 from robot_bridge.ros.qos import qos_profile_parameters
 
-if TYPE_CHECKING:
-    from robot_bridge.ros.node import Node
-
 
 class ParameterService:
-    """Offers ~/list_parameters and its five siblings."""
+    """Offers ~/list_parameters and its five siblings; `create_service` is the node's."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, parameters: NodeParameters, create_service: Callable[..., Any]) -> None:
+        self._parameters = parameters
         for name, answer in (
             ("DescribeParameters", self._describe),
             ("GetParameters", self._get),
@@ -28,11 +27,11 @@ class ParameterService:
         ):
             path = "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
             service = get_interface(f"rcl_interfaces/srv/{name}")
-            node.create_service(service, f"~/{path}", answer, qos_profile=qos_profile_parameters)
+            create_service(service, f"~/{path}", answer, qos_profile=qos_profile_parameters)
 
     def _describe(self, request: Any, response: Any) -> Any:
         try:
-            response.descriptors = self._node.describe_parameters(request.names)
+            response.descriptors = self._parameters.describe_parameters(request.names)
         except ParameterNotDeclaredException:
             response.descriptors = []
         return response
@@ -46,7 +45,7 @@ class ParameterService:
 
     def _value(self, name: str) -> Any:
         try:
-            return self._node.get_parameter(name).get_parameter_value()
+            return self._parameters.get_parameter(name).get_parameter_value()
         except ParameterUninitializedException:
             return Parameter(name).get_parameter_value()
 
@@ -58,7 +57,7 @@ class ParameterService:
         return response
 
     def _list(self, request: Any, response: Any) -> Any:
-        response.result = self._node.list_parameters(request.prefixes, request.depth)
+        response.result = self._parameters.list_parameters(request.prefixes, request.depth)
         return response
 
     def _set(self, request: Any, response: Any) -> Any:
@@ -71,6 +70,6 @@ class ParameterService:
 
     def _try(self, messages: list[Any]) -> Any:
         try:
-            return self._node.set_parameters_atomically([Parameter.from_parameter_msg(m) for m in messages])
+            return self._parameters.set_parameters_atomically([Parameter.from_parameter_msg(m) for m in messages])
         except (ParameterNotDeclaredException, ValueError) as error:
             return get_interface("rcl_interfaces/msg/SetParametersResult")(successful=False, reason=str(error))

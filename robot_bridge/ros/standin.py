@@ -61,5 +61,4 @@ def install() -> bool:
     return True
 
 
-active = install()
-"""Whether this package stands in for rclpy."""
+install()

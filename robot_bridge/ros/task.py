@@ -6,19 +6,26 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from weakref import ref
 
-if TYPE_CHECKING:
-    from robot_bridge.ros.executors import Executor
-
 T = TypeVar("T")
+
+
+class TaskRunner(Protocol):
+    """What runs tasks: an executor."""
+
+    def create_task(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Task[Any]:
+        """Have a function run as a task."""
+
+    def _queue_task(self, task: Task[Any]) -> None:
+        """Have a task go on."""
 
 
 class Future(Generic[T]):
     """A result to come. `result()` is None before it is there; `await` works in callbacks."""
 
-    def __init__(self, *, executor: Executor | None = None) -> None:
+    def __init__(self, *, executor: TaskRunner | None = None) -> None:
         self._done = False
         self._cancelled = False
         self._result: T | None = None
@@ -27,7 +34,7 @@ class Future(Generic[T]):
         self._callbacks: list[Callable[[Future[T]], Any]] = []
         self._waiters: list[Callable[[], None]] = []
         self._lock = threading.Lock()
-        self._executor: Callable[[], Executor | None] = lambda: None
+        self._executor: Callable[[], TaskRunner | None] = lambda: None
         if executor is not None:
             self._set_executor(executor)
 
@@ -81,7 +88,7 @@ class Future(Generic[T]):
             self._callbacks = [known for known in self._callbacks if known != callback]
             return len(self._callbacks) < before
 
-    def _set_executor(self, executor: Executor) -> None:
+    def _set_executor(self, executor: TaskRunner) -> None:
         self._executor = ref(executor)
 
     def _finish(self, result: T | None, exception: BaseException | None, cancelled: bool = False) -> None:
@@ -121,7 +128,7 @@ class Task(Future[T]):
         handler: Callable[..., Any],
         args: tuple[Any, ...] | None = None,
         kwargs: dict[str, Any] | None = None,
-        executor: Executor | None = None,
+        executor: TaskRunner | None = None,
     ) -> None:
         super().__init__(executor=executor)
         self._handler: Callable[..., Any] | None = handler

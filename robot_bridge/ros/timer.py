@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from robot_bridge.ros.callback_groups import CallbackGroup
+from robot_bridge.ros.clock import Clock
 from robot_bridge.ros.context import Context, get_default_context
 from robot_bridge.ros.entity import Entity
 from robot_bridge.ros.exceptions import ROSInterruptException
-
-if TYPE_CHECKING:
-    from robot_bridge.ros.clock import Clock
 
 
 class Timer(Entity):
@@ -43,7 +41,7 @@ class Timer(Entity):
         self._canceled = not autostart
         self._last = self._clock._timeline()[0]
         self._next = self._last + self._period
-        clock._timers.add(self)
+        clock._followers.add(self)
 
     @property
     def clock(self) -> Clock:
@@ -110,7 +108,7 @@ class Timer(Entity):
 
     def _destroy(self) -> None:
         self._canceled = True
-        self._clock._timers.discard(self)
+        self._clock._followers.discard(self)
 
 
 class Rate:

@@ -1,18 +1,19 @@
-"""The graph: topics, services and actions, and the operations of rosbridge v2 on them."""
+"""The operations of rosbridge v2 on the graph of topics, services and actions."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from robot_bridge.counters import Counters
 from robot_bridge.errors import unknown
 from robot_bridge.server.client import LEVELS, Client, Delivery, Throttle
 from robot_bridge.server.faults import Faults
+from robot_bridge.server.graph import Graph, Provider, Topic
 from robot_bridge.server.rosapi import Definitions, RosApi, RosApiError
 from robot_bridge.server.wire import (
     ProtocolError,
@@ -31,27 +32,6 @@ MAX_QUEUE = 10_000
 Validator = Callable[[str], Callable[[dict[str, Any]], None] | None]
 """Gives for a type, `sensor_msgs/msg/JointState`, a function that raises ValueError for a message that does not fit, or
 None where the type is unknown."""
-
-
-@dataclass(eq=False)
-class Topic:
-    name: str
-    type: str | None = None
-    publishers: dict[Client, set[str | None]] = field(default_factory=dict)
-    """Ids of advertisements, by client."""
-    subscribers: dict[Client, Delivery] = field(default_factory=dict)
-    latched: tuple[Client, dict[str, Any]] | None = None
-    """The last message that was published with `latch`, and by whom."""
-
-
-@dataclass(eq=False)
-class Provider:
-    """Who offers a service or an action."""
-
-    name: str
-    type: str | None
-    client: Client
-    spelling: str
 
 
 @dataclass(eq=False)
@@ -82,16 +62,14 @@ class Broker:
         definitions: Definitions | None,
     ) -> None:
         self.clients: set[Client] = set()
-        self.topics: dict[str, Topic] = {}
-        self.services: dict[str, Provider] = {}
-        self.actions: dict[str, Provider] = {}
+        self.graph = Graph()
         self._calls: dict[str, Request] = {}
         self._goals: dict[str, Request] = {}
         self._counters = counters
         self._faults = faults
         self._service_timeout = service_timeout
         self._validator = validator
-        self._rosapi = RosApi(self, definitions)
+        self._rosapi = RosApi(self.graph, definitions)
         self._ids = itertools.count(1)
         self._loop = asyncio.get_running_loop()
 
@@ -133,11 +111,11 @@ class Broker:
     def remove(self, client: Client) -> None:
         """Take a client that has gone out of the graph, and end what it had under way."""
         self.clients.discard(client)
-        for topic in list(self.topics.values()):
+        for topic in list(self.graph.topics.values()):
             topic.publishers.pop(client, None)
             topic.subscribers.pop(client, None)
             self._tidy(topic)
-        for registry in (self.services, self.actions):
+        for registry in (self.graph.services, self.graph.actions):
             for provider in [p for p in registry.values() if p.client is client]:
                 self._withdraw(registry, provider)
         for call in [c for c in self._calls.values() if c.caller is client]:
@@ -156,23 +134,23 @@ class Broker:
     def _topic(self, message: dict[str, Any]) -> Topic:
         """The topic of an advertise or subscribe; both must agree on its type."""
         name, type = full_name(message["topic"]), full_type(message.get("type"), "msg")
-        topic = self.topics.get(name) or Topic(name)
+        topic = self.graph.topics.get(name) or Topic(name)
         if type and topic.type and type != topic.type:
             raise ProtocolError(f"{name} has the type {topic.type}, not {type}")
         topic.type = topic.type or type
-        return self.topics.setdefault(name, topic)
+        return self.graph.topics.setdefault(name, topic)
 
     def _tidy(self, topic: Topic) -> None:
         if topic.latched and topic.latched[0] not in topic.publishers:
             topic.latched = None
         if not topic.publishers and not topic.subscribers:
-            self.topics.pop(topic.name, None)
+            self.graph.topics.pop(topic.name, None)
 
     def _advertise(self, client: Client, message: dict[str, Any]) -> None:
         self._topic(message).publishers.setdefault(client, set()).add(message.get("id"))
 
     def _unadvertise(self, client: Client, message: dict[str, Any]) -> None:
-        topic = self.topics.get(full_name(message["topic"]))
+        topic = self.graph.topics.get(full_name(message["topic"]))
         if topic is None or client not in topic.publishers:
             raise ProtocolError(f"{message['topic']} is not advertised by this client")
         ids = topic.publishers[client]
@@ -183,7 +161,7 @@ class Broker:
 
     def _publish(self, client: Client, message: dict[str, Any]) -> None:
         name, msg = full_name(message["topic"]), message["msg"]
-        topic = self.topics.get(name)
+        topic = self.graph.topics.get(name)
         if topic is None or topic.type is None:
             raise ProtocolError(f"{name} has no type: advertise it before publishing")
         refuse_null_in_arrays(msg)
@@ -219,7 +197,7 @@ class Broker:
             client.deliver(delivery, self._text(delivery, topic.latched[1]))
 
     def _unsubscribe(self, client: Client, message: dict[str, Any]) -> None:
-        topic = self.topics.get(full_name(message["topic"]))
+        topic = self.graph.topics.get(full_name(message["topic"]))
         delivery = topic.subscribers.get(client) if topic else None
         if topic is None or delivery is None:
             raise ProtocolError(f"{message['topic']} is not subscribed by this client")
@@ -257,17 +235,17 @@ class Broker:
 
     def _advertise_service(self, client: Client, message: dict[str, Any]) -> None:
         spelling, type = message["service"], full_type(message["type"], "srv")
-        self._offer(self.services, Provider(full_name(spelling), type, client, spelling))
+        self._offer(self.graph.services, Provider(full_name(spelling), type, client, spelling))
 
     def _unadvertise_service(self, client: Client, message: dict[str, Any]) -> None:
-        self._withdraw(self.services, self._own(self.services, client, message["service"]))
+        self._withdraw(self.graph.services, self._own(self.graph.services, client, message["service"]))
 
     def _advertise_action(self, client: Client, message: dict[str, Any]) -> None:
         spelling, type = message["action"], full_type(message["type"], "action")
-        self._offer(self.actions, Provider(full_name(spelling), type, client, spelling))
+        self._offer(self.graph.actions, Provider(full_name(spelling), type, client, spelling))
 
     def _unadvertise_action(self, client: Client, message: dict[str, Any]) -> None:
-        self._withdraw(self.actions, self._own(self.actions, client, message["action"]))
+        self._withdraw(self.graph.actions, self._own(self.graph.actions, client, message["action"]))
 
     # Service calls ----------------------------------------------------------------------------------------------------
 
@@ -279,7 +257,7 @@ class Broker:
             client,
             message.get("id"),
             spelling,
-            self.services.get(name),
+            self.graph.services.get(name),
             self._loop.create_future(),
         )
         if self._rosapi.offers(name):
@@ -338,7 +316,7 @@ class Broker:
     def _send_action_goal(self, client: Client, message: dict[str, Any]) -> asyncio.Future[None] | None:
         spelling = message["action"]
         name, type = full_name(spelling), full_type(message["action_type"], "action")
-        provider = self.actions.get(name)
+        provider = self.graph.actions.get(name)
         goal = Request(
             f"action_goal:{name}:{next(self._ids)}",
             client,
@@ -415,10 +393,3 @@ class Broker:
     def _end_goal(self, goal: Request, answer: dict[str, Any] | None) -> None:
         self._goals.pop(goal.id, None)
         self._finish(goal, answer)
-
-    # For rosapi -------------------------------------------------------------------------------------------------------
-
-    def names(self, kind: str) -> Iterable[tuple[str, str]]:
-        """(name, type) of all topics, services or actions, by name."""
-        things: dict[str, Any] = getattr(self, kind)
-        return [(name, things[name].type or "") for name in sorted(things)]

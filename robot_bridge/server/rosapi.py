@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from robot_bridge.server.graph import Graph
 from robot_bridge.server.wire import ProtocolError, full_name, full_type
-
-if TYPE_CHECKING:
-    from robot_bridge.server.broker import Broker
 
 NODE = "/rosbridge_websocket"
 """All clients appear as this node, as behind a rosbridge_server."""
@@ -28,15 +26,15 @@ class RosApiError(Exception):
 
 
 class RosApi:
-    """Answers from the broker's graph. Parameters are kept in memory, for as long as the server runs."""
+    """Answers from the graph. Parameters are kept in memory, for as long as the server runs."""
 
-    def __init__(self, broker: Broker, definitions: Definitions | None) -> None:
-        self._broker = broker
+    def __init__(self, graph: Graph, definitions: Definitions | None) -> None:
+        self._graph = graph
         self._definitions = definitions
         self._parameters: dict[str, str] = {}
         self._services: dict[str, tuple[str, Callable[[Values], Values]]] = {
             "topics": ("Topics", self._topics),
-            "topic_type": ("TopicType", lambda a: {"type": dict(broker.names("topics")).get(_name(a, "topic"), "")}),
+            "topic_type": ("TopicType", lambda a: {"type": dict(graph.names("topics")).get(_name(a, "topic"), "")}),
             "topics_for_type": ("TopicsForType", lambda a: {"topics": self._of_type("topics", a, "msg")}),
             "topics_and_raw_types": ("TopicsAndRawTypes", self._raw_types),
             "publishers": ("Publishers", lambda a: {"publishers": self._ends(a, "publishers")}),
@@ -52,11 +50,11 @@ class RosApi:
             "message_details": ("MessageDetails", lambda a: self._details(a, "msg", "")),
             "action_servers": (
                 "GetActionServers",
-                lambda a: {"action_servers": [name for name, _ in broker.names("actions")]},
+                lambda a: {"action_servers": [name for name, _ in graph.names("actions")]},
             ),
             "action_type": (
                 "ActionType",
-                lambda a: {"type": dict(broker.names("actions")).get(_name(a, "action"), "")},
+                lambda a: {"type": dict(graph.names("actions")).get(_name(a, "action"), "")},
             ),
             "nodes": ("Nodes", lambda a: {"nodes": ["/rosapi", NODE]}),
             "node_details": ("NodeDetails", self._node_details),
@@ -86,32 +84,32 @@ class RosApi:
 
     def _all_services(self) -> list[tuple[str, str]]:
         own = [(f"/rosapi/{name}", f"rosapi_msgs/srv/{type}") for name, (type, _) in self._services.items()]
-        return sorted([*self._broker.names("services"), *own])
+        return sorted([*self._graph.names("services"), *own])
 
     def _topics(self, args: Values) -> Values:
-        pairs = self._broker.names("topics")
+        pairs = self._graph.names("topics")
         return {"topics": [name for name, _ in pairs], "types": [type for _, type in pairs]}
 
     def _raw_types(self, args: Values) -> Values:
-        return self._topics(args) | {"typedefs_full_text": ["" for _ in self._broker.names("topics")]}
+        return self._topics(args) | {"typedefs_full_text": ["" for _ in self._graph.names("topics")]}
 
     def _of_type(self, kind: str, args: Values, part: str) -> list[str]:
         wanted = full_type(_text(args, "type"), part)
-        pairs = self._all_services() if kind == "services" else self._broker.names(kind)
+        pairs = self._all_services() if kind == "services" else self._graph.names(kind)
         return [name for name, type in pairs if type == wanted]
 
     def _ends(self, args: Values, kind: str) -> list[str]:
-        topic = self._broker.topics.get(_name(args, "topic"))
+        topic = self._graph.topics.get(_name(args, "topic"))
         return [NODE] if topic and getattr(topic, kind) else []
 
     def _node_details(self, args: Values) -> Values:
         if _name(args, "node") != NODE:
             return {"subscribing": [], "publishing": [], "services": []}
-        topics = self._broker.topics.values()
+        topics = self._graph.topics.values()
         return {
             "subscribing": sorted(topic.name for topic in topics if topic.subscribers),
             "publishing": sorted(topic.name for topic in topics if topic.publishers),
-            "services": [name for name, _ in self._broker.names("services")],
+            "services": [name for name, _ in self._graph.names("services")],
         }
 
     def _details(self, args: Values, kind: str, part: str) -> Values:

@@ -117,8 +117,9 @@ class RosbridgeServer:
         """How many clients, topics, services and actions there are."""
         if not self.running:
             return dict.fromkeys(("clients", "topics", "services", "actions"), 0)
-        broker = self._broker
-        return {name: len(getattr(broker, name)) for name in ("clients", "topics", "services", "actions")}
+        graph = self._broker.graph
+        things = {name: len(getattr(graph, name)) for name in ("topics", "services", "actions")}
+        return {"clients": len(self._broker.clients)} | things
 
     def start(self) -> RosbridgeServer:
         """Listen; returns once clients can connect. Can be started again after `stop` or `kill`, on the same port.
@@ -163,14 +164,11 @@ class RosbridgeServer:
         self._finish(polite=False)
 
     def freeze(self, seconds: float) -> None:
-        """Process nothing for `seconds`, or until `thaw`: as a stopped process, connections are accepted by the system,
-        and nobody answers. Returns at once. Longer than the stall limit, it ends with all connections dropped."""
+        """Process nothing for `seconds`, or until it is stopped: as a stopped process, connections are accepted by the
+        system, and nobody answers. Returns at once. Longer than the stall limit, it ends with all connections dropped.
+        """
         self._thaw.clear()
         self._loop.call_soon_threadsafe(self._thaw.wait, seconds)
-
-    def thaw(self) -> None:
-        """End a freeze."""
-        self._thaw.set()
 
     def drop_connections(self) -> None:
         """Reset all connections; new ones are welcome."""

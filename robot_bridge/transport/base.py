@@ -41,6 +41,19 @@ class Closable(Protocol):
         """End it. Closing twice, or after the transport was closed, does nothing."""
 
 
+class Closing:
+    """Undoes something, once."""
+
+    def __init__(self, undo: Callable[[], None]) -> None:
+        self._undo: Callable[[], None] | None = undo
+
+    def close(self) -> None:
+        """See `Closable.close`."""
+        undo, self._undo = self._undo, None
+        if undo:
+            undo()
+
+
 class Respond(Protocol):
     """Answers one service request, from any thread."""
 

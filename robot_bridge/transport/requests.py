@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import threading
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from robot_bridge.counters import Counters
 from robot_bridge.transport.base import Done, GoalStatus, Message, Result
+from robot_bridge.transport.callbacks import Callbacks
+from robot_bridge.transport.channel import Channel
 from robot_bridge.transport.encoding import encode
-
-if TYPE_CHECKING:
-    from robot_bridge.transport.rosbridge import RosbridgeTransport
 
 LOGGER = logging.getLogger(__name__)
 
@@ -38,38 +40,44 @@ class _Goal:
 class Clients:
     """Calls and goals of ours. The tables are touched by the I/O thread only."""
 
-    def __init__(self, transport: RosbridgeTransport) -> None:
-        self._transport = transport
+    def __init__(self, channel: Channel, callbacks: Callbacks, counters: Counters) -> None:
+        self._channel, self._callbacks, self._counters = channel, callbacks, counters
+        self._prefix = uuid.uuid4().hex[:12]  # rosbridge_server keeps all clients' goal ids in one table
+        self._ids = itertools.count(1)
         self._calls: dict[str, _Call] = {}
         self._goals: dict[str, _Goal] = {}
+
+    def _new_id(self, op: str, name: str) -> str:
+        """An id that no other client uses."""
+        return f"{op}:{name}:{self._prefix}:{next(self._ids)}"
 
     # Services ---------------------------------------------------------------------------------------------------------
 
     def call_service(self, name: str, type: str, request: Message, done: Done, timeout: float) -> None:
         """See `Transport.call_service`."""
-        id = self._transport.new_id("call_service", name)
+        id = self._new_id("call_service", name)
         head: Message = {"op": "call_service", "id": id, "service": name, "type": type, "timeout": timeout}
         text = encode(head | {"args": request})
         call = _Call(name, done)
-        if not self._transport.on_loop(self._start_call, id, call, text, timeout):
-            self._transport.guard(f"the call of {name}", done, None, _cannot(name, "disconnected"))
+        if not self._channel.run(self._start_call, id, call, text, timeout):
+            self._callbacks.call(f"the call of {name}", done, None, _cannot(name, "disconnected"))
 
     def _start_call(self, id: str, call: _Call, text: bytes, timeout: float) -> None:
-        if obstacle := self._transport.request_obstacle():
-            self._transport.guard(f"the call of {call.name}", call.done, None, _cannot(call.name, obstacle))
+        if obstacle := self._channel.obstacle():
+            self._callbacks.call(f"the call of {call.name}", call.done, None, _cannot(call.name, obstacle))
             return
         self._calls[id] = call
-        call.timer = self._transport.call_later(timeout, self._end_call, id, None, _late(call.name, timeout))
-        self._transport.send_request(text)
+        call.timer = asyncio.get_running_loop().call_later(timeout, self._end_call, id, None, _late(call.name, timeout))
+        self._channel.send(text)
 
     def _end_call(self, id: str, values: Message | None, error: str | None) -> None:
         call = self._calls.pop(id, None)
         if call is None:
-            self._transport.counters.add("late_answers")
+            self._counters.add("late_answers")
             return
         if call.timer:
             call.timer.cancel()
-        self._transport.guard(f"the call of {call.name}", call.done, values, error)
+        self._callbacks.call(f"the call of {call.name}", call.done, values, error)
 
     # Goals ------------------------------------------------------------------------------------------------------------
 
@@ -84,28 +92,28 @@ class Clients:
         accept_timeout: float | None,
     ) -> str:
         """See `Transport.send_goal`."""
-        id = self._transport.new_id("send_action_goal", action)
+        id = self._new_id("send_action_goal", action)
         head: Message = {"op": "send_action_goal", "id": id, "action": action, "action_type": type, "feedback": True}
         text = encode(head | {"args": values})
         goal = _Goal(action, feedback, result)
-        if not self._transport.on_loop(self._start_goal, id, goal, text, timeout, accept_timeout):
+        if not self._channel.run(self._start_goal, id, goal, text, timeout, accept_timeout):
             self._guard_result(goal, None, GoalStatus.UNKNOWN, _cannot(action, "disconnected"))
         return id
 
     def _start_goal(
         self, id: str, goal: _Goal, text: bytes, timeout: float | None, accept_timeout: float | None
     ) -> None:
-        if obstacle := self._transport.request_obstacle():
+        if obstacle := self._channel.obstacle():
             self._guard_result(goal, None, GoalStatus.UNKNOWN, _cannot(goal.action, obstacle))
             return
         self._goals[id] = goal
-        later = self._transport.call_later
+        later = asyncio.get_running_loop().call_later
         if timeout is not None:
             goal.timers["result"] = later(timeout, self._give_up, id, _late(goal.action, timeout))
         if accept_timeout is not None:
             why = f"{goal.action} gave no sign within {accept_timeout:g} s: refused, or nobody offers it"
             goal.timers["accept"] = later(accept_timeout, self._give_up, id, why)
-        self._transport.send_request(text)
+        self._channel.send(text)
 
     def _give_up(self, id: str, why: str) -> None:
         """End a goal that took too long, and cancel it, for it may be running."""
@@ -115,40 +123,42 @@ class Clients:
 
     def cancel_goal(self, action: str, id: str, timeout: float) -> bool:
         """See `Transport.cancel_goal`."""
-        return self._transport.connected and self._transport.on_loop(self._start_cancel, id, timeout)
+        return self._channel.connected and self._channel.run(self._start_cancel, id, timeout)
 
     def _start_cancel(self, id: str, timeout: float) -> None:
         goal = self._goals.get(id)
         if goal is None or "cancel" in goal.timers:
             return
         why = f"{goal.action} did not confirm the cancel within {timeout:g} s: it may be running still"
-        goal.timers["cancel"] = self._transport.call_later(timeout, self._end_goal, id, None, GoalStatus.UNKNOWN, why)
+        goal.timers["cancel"] = asyncio.get_running_loop().call_later(
+            timeout, self._end_goal, id, None, GoalStatus.UNKNOWN, why
+        )
         self._send_cancel(goal.action, id)
 
     def _send_cancel(self, action: str, id: str) -> None:
-        self._transport.send_request(encode({"op": "cancel_action_goal", "id": id, "action": action}))
+        self._channel.send(encode({"op": "cancel_action_goal", "id": id, "action": action}))
 
     def _end_goal(self, id: str, values: Message | None, status: int, error: str | None) -> None:
         goal = self._goals.pop(id, None)
         if goal is None:
-            self._transport.counters.add("late_answers")
+            self._counters.add("late_answers")
             return
         for timer in goal.timers.values():
             timer.cancel()
         self._guard_result(goal, values, status, error)
 
     def _guard_result(self, goal: _Goal, values: Message | None, status: int, error: str | None) -> None:
-        self._transport.guard(f"the result of {goal.action}", goal.result, values, status, error)
+        self._callbacks.call(f"the result of {goal.action}", goal.result, values, status, error)
 
     def _feedback(self, id: str, values: Message) -> None:
         goal = self._goals.get(id)
         if goal is None:
-            self._transport.counters.add("late_answers")
+            self._counters.add("late_answers")
             return
         if timer := goal.timers.pop("accept", None):
             timer.cancel()
         if goal.feedback:
-            self._transport.guard(f"the feedback of {goal.action}", goal.feedback, values)
+            self._callbacks.call(f"the feedback of {goal.action}", goal.feedback, values)
 
     # Answers ----------------------------------------------------------------------------------------------------------
 
@@ -159,7 +169,7 @@ class Clients:
             return False
         failed = message.get("result") is False
         if not isinstance(id, str) or not (failed or isinstance(values, dict | None)):
-            self._transport.counters.add("received.malformed")
+            self._counters.add("received.malformed")
             return True
         answer, error = (None, _reason(values)) if failed else (values or {}, None)
         if op == "service_response":
@@ -190,8 +200,8 @@ class _Offer:
 class Servers:
     """Services and actions that we offer."""
 
-    def __init__(self, transport: RosbridgeTransport) -> None:
-        self._transport = transport
+    def __init__(self, channel: Channel, callbacks: Callbacks, counters: Counters) -> None:
+        self._channel, self._callbacks, self._counters = channel, callbacks, counters
         self._lock = threading.Lock()
         self._offers: dict[tuple[str, str], _Offer] = {}
         self._goals: dict[str, _GoalHandle] = {}  # executing; of the I/O thread
@@ -208,13 +218,13 @@ class Servers:
             if (kind, name) in self._offers:
                 raise ValueError(f"the {kind} {name} is offered already")
             self._offers[kind, name] = offer
-        self._transport.declare(_declaration(offer), request=True)
+        self._channel.declare(_declaration(offer))
 
         def withdraw() -> None:
             with self._lock:
                 if self._offers.get((kind, name)) is offer:
                     del self._offers[kind, name]
-                    self._transport.declare({"op": f"unadvertise_{kind}", kind: name}, request=True)
+                    self._channel.declare({"op": f"unadvertise_{kind}", kind: name})
 
         return withdraw
 
@@ -231,7 +241,7 @@ class Servers:
         kind = "service" if op == "call_service" else "action"
         name, args = message.get(kind), message.get("args", {})
         if not isinstance(id, str) or not isinstance(name, str) or not isinstance(args, dict):
-            self._transport.counters.add("received.malformed")
+            self._counters.add("received.malformed")
         elif op == "cancel_action_goal":
             if handle := self._goals.get(id):
                 handle.request_cancel()
@@ -241,26 +251,26 @@ class Servers:
             else:
                 self._execute(offer, id, args)
         else:
-            self._transport.counters.add("received.unexpected")
+            self._counters.add("received.unexpected")
         return True
 
     def _serve(self, offer: _Offer, id: str, request: Message) -> None:
         respond = _Respond(self, offer.name, id, self._connection)
-        if not self._transport.guard(f"the service {offer.name}", offer.handler, request, respond):
+        if not self._callbacks.call(f"the service {offer.name}", offer.handler, request, respond):
             respond(None, "the service's handler failed")
 
     def _execute(self, offer: _Offer, id: str, goal: Message) -> None:
         handle = self._goals[id] = _GoalHandle(self, offer.name, id, self._connection)
-        if not self._transport.guard(f"the action {offer.name}", offer.handler, goal, handle):
+        if not self._callbacks.call(f"the action {offer.name}", offer.handler, goal, handle):
             handle.result(None, GoalStatus.ABORTED, "the action's handler failed")
 
     def guard(self, what: str, callback: Callable[[], None]) -> None:
-        """As the transport's."""
-        self._transport.guard(what, callback)
+        """Call a user's callback."""
+        self._callbacks.call(what, callback)
 
     def on_loop(self, function: Callable[..., None], *args: Any) -> bool:
-        """As the transport's."""
-        return self._transport.on_loop(function, *args)
+        """Have the I/O thread call a function; False if there is none."""
+        return self._channel.run(function, *args)
 
     def send(self, message: Message, connection: int, *, last: bool) -> bool:
         """Send an answer from any thread, unless its connection has gone; `last`: its request is done with.
@@ -269,16 +279,16 @@ class Servers:
             TypeError, ValueError: as `Transport.publish`.
         """
         text = encode(message)
-        if connection == self._connection and self._transport.request_obstacle() != "disconnected":
-            return self._transport.on_loop(self._send, text, connection, message["id"] if last else None)
-        self._transport.counters.add("dropped.answer")
+        if connection == self._connection and self._channel.obstacle() != "disconnected":
+            return self._channel.run(self._send, text, connection, message["id"] if last else None)
+        self._counters.add("dropped.answer")
         return False
 
     def _send(self, text: bytes, connection: int, ended: str | None) -> None:
         if ended is not None:
             self._goals.pop(ended, None)
-        if connection != self._connection or not self._transport.send_request(text):
-            self._transport.counters.add("dropped.answer")
+        if connection != self._connection or self._channel.send(text) is not None:
+            self._counters.add("dropped.answer")
 
     def fail(self) -> None:
         """The connection is lost: nobody waits for the goals any more."""

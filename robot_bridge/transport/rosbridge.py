@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-import logging
 import threading
-import time
-import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +14,7 @@ from robot_bridge.counters import Counters
 from robot_bridge.errors import require
 from robot_bridge.transport.base import (
     Closable,
+    Closing,
     Done,
     GoalHandle,
     Message,
@@ -25,14 +22,13 @@ from robot_bridge.transport.base import (
     Result,
     TransportError,
 )
+from robot_bridge.transport.callbacks import Callbacks
+from robot_bridge.transport.channel import Channel
 from robot_bridge.transport.encoding import encode
 from robot_bridge.transport.link import PING_INTERVAL, WRITE_BUFFER, Link
 from robot_bridge.transport.requests import Clients, Servers
 from robot_bridge.transport.topics import Topics
 
-LOGGER = logging.getLogger(__name__)
-
-SLOW_CALLBACK = 0.02  # s
 TAKEN_OVER = "is now offered by another client"  # as the embedded server tells whom it displaced
 
 
@@ -71,20 +67,17 @@ class RosbridgeTransport:
         require(max_age > 2 * PING_INTERVAL, "max_age", max_age, f"more than {2 * PING_INTERVAL} s")
         self.url = url
         self.counters = Counters()
-        self._max_age = max_age
         self._lock = threading.RLock()  # guards what start, close and on_connection change
         self._listeners: list[Callable[[bool], None]] = []
-        self._complained: set[str] = set()
         self._manager: AsyncioEventLoopManager | None = None
-        self._streams: Link | None = None
-        self._requests: Link | None = None
         self._connected = threading.Event()
         self._was_connected = False
-        self._prefix = uuid.uuid4().hex[:12]  # rosbridge_server keeps all clients' goal ids in one table
-        self._ids = itertools.count(1)
-        self._topics = Topics(self, max_age)
-        self._clients = Clients(self)
-        self._servers = Servers(self)
+        self._callbacks = Callbacks(self.counters)
+        self._streams = Channel(self._connected, max_age, WRITE_BUFFER)
+        self._requests = Channel(self._connected, max_age)
+        self._topics = Topics(self._streams, self._callbacks, self.counters, max_age)
+        self._clients = Clients(self._requests, self._callbacks, self.counters)
+        self._servers = Servers(self._requests, self._callbacks, self.counters)
 
     # Connection -------------------------------------------------------------------------------------------------------
 
@@ -95,7 +88,8 @@ class RosbridgeTransport:
     @property
     def round_trips(self) -> list[float]:
         """Seconds that the latest pings on the websocket of topics took, there and back; about 20 a second."""
-        return list(self._streams.round_trips) if self._streams else []
+        link = self._streams.link
+        return list(link.round_trips) if link is not None else []
 
     def start(self, timeout: float | None = 5.0) -> None:
         with self._lock:
@@ -105,13 +99,15 @@ class RosbridgeTransport:
             manager.run()
             try:
                 options: dict[str, Any] = {"opened": self._opened, "closed": self._closed}
-                self._streams = Link(self.url, manager, self.counters, received=self._receive_stream, **options)
-                self._requests = Link(self.url, manager, self.counters, received=self._receive_request, **options)
+                links = (
+                    Link(self.url, manager, self.counters, received=self._receive_stream, **options),
+                    Link(self.url, manager, self.counters, received=self._receive_request, **options),
+                )
             except TransportError:
                 manager.terminate()
                 raise
             self._manager, self._was_connected = manager, False
-            links = (self._streams, self._requests)
+            self._streams.link, self._requests.link = links
         for link in links:
             link.start()
         if timeout is not None and not self._connected.wait(timeout):
@@ -132,11 +128,11 @@ class RosbridgeTransport:
             asyncio.run_coroutine_threadsafe(self._shut_down(), manager.loop).result(timeout=5)
         manager.terminate()
         with self._lock:
-            self._manager = self._streams = self._requests = None
+            self._manager = self._streams.link = self._requests.link = None
 
     async def _shut_down(self) -> None:
         self._set_connected(False, "the transport was closed")
-        await asyncio.gather(*(link.stop() for link in (self._streams, self._requests) if link))
+        await asyncio.gather(*(link.stop() for link in self._links()))
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
@@ -153,17 +149,20 @@ class RosbridgeTransport:
         except RuntimeError:
             return False
 
+    def _links(self) -> list[Link]:
+        return [channel.link for channel in (self._streams, self._requests) if channel.link is not None]
+
     def _opened(self, link: Link) -> None:
-        declared = self._topics if link is self._streams else self._servers
+        declared = self._topics if link is self._streams.link else self._servers
         for operation in declared.declarations():
             link.send(encode(operation))
-        if self._streams and self._requests and self._streams.open and self._requests.open:
+        if self._streams.open and self._requests.open:
             self._set_connected(True)
 
     def _closed(self, link: Link, reason: str) -> None:
         self._set_connected(False, f"the connection was lost ({reason})")
-        for other in (self._streams, self._requests):  # so that the server, too, sees all that was under way end
-            if other and other is not link:
+        for other in self._links():  # so that the server, too, sees all that was under way end
+            if other is not link:
                 other.cut("partner")
 
     def _set_connected(self, connected: bool, reason: str = "") -> None:
@@ -182,94 +181,7 @@ class RosbridgeTransport:
         with self._lock:
             listeners = list(self._listeners)
         for listener in listeners:
-            self.guard("on_connection", listener, connected)
-
-    # Used by everything that talks ------------------------------------------------------------------------------------
-
-    def stream_obstacle(self) -> str | None:
-        """Why nothing can be sent on the websocket of topics now, as the name of a counter, or None."""
-        return self._obstacle(self._streams)
-
-    def request_obstacle(self) -> str | None:
-        """The same of the websocket of services and actions."""
-        return self._obstacle(self._requests)
-
-    def _obstacle(self, link: Link | None) -> str | None:
-        if link is None or not self.connected or not link.open:
-            return "disconnected"
-        return "unacknowledged" if link.age > self._max_age else None
-
-    def on_loop(self, function: Callable[..., None], *args: Any) -> bool:
-        """Have the I/O thread call a function; False if there is none."""
-        manager = self._manager
-        if manager is None:
-            return False
-        try:
-            manager.loop.call_soon_threadsafe(function, *args)
-        except RuntimeError:  # closed meanwhile
-            return False
-        return True
-
-    def declare(self, operation: Message, *, request: bool = False) -> None:
-        """Tell the server of an advertisement or the like, if connected; else `_opened` will."""
-
-        def send() -> None:
-            link = self._requests if request else self._streams
-            if link and link.open:
-                link.send(encode(operation))
-
-        self.on_loop(send)
-
-    def check_stall(self) -> None:
-        """Cut the connection if the I/O thread stood still: then nothing that has arrived is left."""
-        if self._streams:
-            self._streams.stalled()
-
-    def send_stream(self, text: bytes) -> str | None:
-        """Write an operation on the websocket of topics, or say why not. On the I/O thread."""
-        if self._streams is None or not self.connected:
-            return "disconnected"
-        if self._streams.backlog > WRITE_BUFFER:
-            return "backlog"
-        self._streams.send(text)
-        return None
-
-    def send_request(self, text: bytes) -> bool:
-        """Write an operation on the websocket of services and actions. On the I/O thread."""
-        if self._requests is None or not self.connected:
-            return False
-        self._requests.send(text)
-        return True
-
-    def call_later(self, seconds: float, function: Callable[..., None], *args: Any) -> asyncio.TimerHandle:
-        """A timer of the I/O thread, on it."""
-        return asyncio.get_running_loop().call_later(seconds, function, *args)
-
-    def new_id(self, op: str, name: str) -> str:
-        """An id that no other client uses."""
-        return f"{op}:{name}:{self._prefix}:{next(self._ids)}"
-
-    def guard(self, what: str, callback: Callable[..., None], *args: Any) -> bool:
-        """Call a user's callback; what it raises, and that it was slow, is told once per kind. Whether it returned."""
-        begin = time.perf_counter()
-        try:
-            callback(*args)
-            return True
-        except Exception:
-            self.counters.add("callback_errors")
-            self.complain(f"the callback of {what} raised; told once only", exc_info=True)
-            return False
-        finally:
-            took = time.perf_counter() - begin
-            if took > SLOW_CALLBACK:
-                self.counters.add("slow_callbacks")
-                self.complain(f"the callback of {what} held the I/O thread for more than {1000 * SLOW_CALLBACK:g} ms")
-
-    def complain(self, text: str, *, exc_info: bool = False) -> None:
-        """Log a warning, once."""
-        if text not in self._complained and len(self._complained) < 1000:
-            self._complained.add(text)
-            LOGGER.warning(text, exc_info=exc_info)
+            self._callbacks.call("on_connection", listener, connected)
 
     # Topics -----------------------------------------------------------------------------------------------------------
 
@@ -298,7 +210,7 @@ class RosbridgeTransport:
         if message.get("op") == "status":
             displaced = str(message.get("msg")).endswith(TAKEN_OVER)
             self.counters.add("displaced" if displaced else "refused")
-            self.complain(f"the server says: {message.get('msg')!s:.300}")
+            self._callbacks.warn(f"the server says: {message.get('msg')!s:.300}")
         else:
             self.counters.add("received.unexpected")
 
@@ -382,16 +294,3 @@ def _strings(values: Message, name: str) -> Sequence[str]:
     if not isinstance(strings, list) or not all(isinstance(s, str) for s in strings):
         raise ValueError(f"without a list '{name}'")
     return strings
-
-
-class Closing:
-    """Undoes something, once."""
-
-    def __init__(self, undo: Callable[[], None]) -> None:
-        self._undo: Callable[[], None] | None = undo
-
-    def close(self) -> None:
-        """See `Closable.close`."""
-        undo, self._undo = self._undo, None
-        if undo:
-            undo()

@@ -8,13 +8,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from robot_bridge.counters import Counters
 from robot_bridge.transport.base import Message
+from robot_bridge.transport.callbacks import Callbacks
+from robot_bridge.transport.channel import Channel
 from robot_bridge.transport.encoding import encode
-
-if TYPE_CHECKING:
-    from robot_bridge.transport.rosbridge import RosbridgeTransport
 
 MAX_HANDOVER = 1000  # messages on their way to the I/O thread
 
@@ -22,8 +21,8 @@ MAX_HANDOVER = 1000  # messages on their way to the I/O thread
 class Topics:
     """Everything about topics. The registries belong to whoever holds the lock; messages, to the I/O thread."""
 
-    def __init__(self, transport: RosbridgeTransport, max_age: float) -> None:
-        self._transport = transport
+    def __init__(self, channel: Channel, callbacks: Callbacks, counters: Counters, max_age: float) -> None:
+        self._channel, self._callbacks, self._counters = channel, callbacks, counters
         self._max_age = max_age
         self._lock = threading.Lock()
         self._advertised: dict[str, _Advertised] = {}
@@ -39,14 +38,13 @@ class Topics:
 
     def fail(self) -> None:
         """The connection is lost: drop what was on its way."""
-        counters = self._transport.counters
         if lost := len(self._take()):
-            counters.add("dropped.disconnected", lost)
+            self._counters.add("dropped.disconnected", lost)
         with self._lock:
             subscriptions = [s for topic in self._topics.values() for s in topic.subscriptions]
         for subscription in subscriptions:
             if subscription.waiting:
-                counters.add("received.lost", len(subscription.waiting))
+                self._counters.add("received.lost", len(subscription.waiting))
                 subscription.waiting.clear()
 
     # Outwards ---------------------------------------------------------------------------------------------------------
@@ -58,7 +56,7 @@ class Topics:
             if advertised.type != type:
                 raise ValueError(f"{topic} is advertised with the type {advertised.type} already, not {type}")
             advertised.users += 1
-            self._transport.declare(advertised.operation(topic))
+            self._channel.declare(advertised.operation(topic))
         return lambda: self._unadvertise(topic, advertised)
 
     def _unadvertise(self, topic: str, advertised: _Advertised) -> None:
@@ -66,14 +64,14 @@ class Topics:
             advertised.users -= 1
             if not advertised.users and self._advertised.get(topic) is advertised:
                 del self._advertised[topic]
-                self._transport.declare({"op": "unadvertise", "id": f"advertise:{topic}", "topic": topic})
+                self._channel.declare({"op": "unadvertise", "id": f"advertise:{topic}", "topic": topic})
 
     def publish(self, topic: str, message: Message) -> bool:
         """See `Transport.publish`."""
         if topic not in self._advertised:
             raise ValueError(f"{topic} is not advertised: call advertise() first")
         text = encode({"op": "publish", "topic": topic, "msg": message})
-        obstacle = self._transport.stream_obstacle()
+        obstacle = self._channel.obstacle()
         if obstacle is None:
             with self._lock:
                 if len(self._handover) < MAX_HANDOVER:
@@ -81,22 +79,22 @@ class Topics:
                 else:
                     obstacle = "backlog"
                 awake, self._awake = self._awake, True
-            if obstacle is None and (awake or self._transport.on_loop(self._write)):
+            if obstacle is None and (awake or self._channel.run(self._write)):
                 return True
             obstacle = obstacle or "disconnected"
-        self._transport.counters.add(f"dropped.{obstacle}")
+        self._counters.add(f"dropped.{obstacle}")
         return False
 
     def _write(self) -> None:
         """On the I/O thread: write what was handed over, as far as it may still be sent."""
         for since, text in self._take():
-            obstacle = self._transport.stream_obstacle()
+            obstacle = self._channel.obstacle()
             if obstacle is None and time.monotonic() - since > self._max_age:
                 obstacle = "late"
             if obstacle is None:
-                obstacle = self._transport.send_stream(text)
+                obstacle = self._channel.send(text)
             if obstacle is not None:
-                self._transport.counters.add(f"dropped.{obstacle}")
+                self._counters.add(f"dropped.{obstacle}")
 
     def _take(self) -> list[tuple[float, bytes]]:
         with self._lock:
@@ -117,7 +115,7 @@ class Topics:
                 raise ValueError(f"{topic} is subscribed with the type {subscribed.type} already, not {type}")
             subscription = _Subscription(callback, queue_length, throttle_ms)
             subscribed.subscriptions = (*subscribed.subscriptions, subscription)
-            self._transport.declare(subscribed.operation())
+            self._channel.declare(subscribed.operation())
         return lambda: self._unsubscribe(subscribed, subscription)
 
     def _unsubscribe(self, topic: _Topic, subscription: _Subscription) -> None:
@@ -125,10 +123,10 @@ class Topics:
             subscription.closed = True
             topic.subscriptions = tuple(s for s in topic.subscriptions if s is not subscription)
             if topic.subscriptions:
-                self._transport.declare(topic.operation())
+                self._channel.declare(topic.operation())
             elif self._topics.get(topic.name) is topic:
                 del self._topics[topic.name]
-                self._transport.declare({"op": "unsubscribe", "id": f"subscribe:{topic.name}", "topic": topic.name})
+                self._channel.declare({"op": "unsubscribe", "id": f"subscribe:{topic.name}", "topic": topic.name})
 
     def receive(self, message: Message) -> bool:
         """Take a message of a topic; False if it is none."""
@@ -136,16 +134,16 @@ class Topics:
             return False
         name, values = message.get("topic"), message.get("msg")
         if not isinstance(name, str) or not isinstance(values, dict):
-            self._transport.counters.add("received.malformed")
+            self._counters.add("received.malformed")
             return True
         topic = self._topics.get(name)
         if topic is None:
-            self._transport.counters.add("received.unexpected")
+            self._counters.add("received.unexpected")
             return True
         for subscription in topic.subscriptions:
             # Delivered only after everything that has arrived was read: so a slow callback sees the latest.
             if len(subscription.waiting) == subscription.waiting.maxlen:
-                self._transport.counters.add("received.overrun")
+                self._counters.add("received.overrun")
             subscription.waiting.append(values)
             if not subscription.scheduled:
                 subscription.scheduled = True
@@ -153,14 +151,14 @@ class Topics:
         return True
 
     def _deliver(self, name: str, subscription: _Subscription) -> None:
-        self._transport.check_stall()
+        self._channel.check_stall()
         message = subscription.waiting.popleft() if subscription.waiting else None  # or dropped with the connection
         if subscription.waiting:
             asyncio.get_running_loop().call_soon(self._deliver, name, subscription)
         else:
             subscription.scheduled = False
         if message is not None and not subscription.closed:
-            self._transport.guard(f"the subscription of {name}", subscription.callback, message)
+            self._callbacks.call(f"the subscription of {name}", subscription.callback, message)
 
 
 @dataclass

@@ -7,6 +7,7 @@ for some default that is an object. Ours may have more keyword arguments, all of
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
 import sys
 from importlib import import_module
@@ -273,7 +274,7 @@ RCLPY = {
     "rclpy.utilities": {"ok": "*, context=None", "get_default_context": "*, shutting_down=False"},
 }
 
-EXAMPLE = ROOT / "robot_bridge" / "examples" / "hold.py"
+EXAMPLE = ROOT / "examples" / "hold.py"
 
 EXTENSIONS = {
     "init": {"url", "token", "transport", "connect_timeout"},
@@ -316,7 +317,7 @@ def test_signature(module, name, text):
 
 def forget() -> None:
     """Undo what the stand-in did to the import system, and import it anew next time."""
-    roots = ("rclpy", "sensor_msgs", "std_srvs", "trajectory_msgs", "control_msgs", "robot_bridge.examples")
+    roots = ("rclpy", "sensor_msgs", "std_srvs", "trajectory_msgs", "control_msgs")
     sys.meta_path[:] = [
         f for f in sys.meta_path if type(f).__name__ != "StandInFinder" and getattr(f, "prefix", 1) != ""
     ]
@@ -383,7 +384,9 @@ def test_the_example_is_plain_rclpy():
 
 def test_the_example_holds_an_arm(clean_imports, capsys):
     standin.install()
-    hold = import_module("robot_bridge.examples.hold")
+    spec = importlib.util.spec_from_file_location("hold", EXAMPLE)
+    hold = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hold)
     hub = Hub()
     transport = HubTransport(hub)
     ours.init(args=["--ros-args", "-p", "rate:=50.0"], transport=transport)

@@ -20,7 +20,7 @@ from robot_bridge.interfaces import MessageError, get_interface, to_dict
 from robot_bridge.interfaces.store import Store, store
 from robot_bridge.transport import GoalStatus, Transport, TransportError
 from robot_bridge.transport.rclpy import RclpyTransport
-from robot_bridge.transport.rclpy_parts import convert
+from robot_bridge.transport.rclpy_types import convert
 
 JOINTS, TRIGGER, SET_BOOL = "sensor_msgs/msg/JointState", "std_srvs/srv/Trigger", "std_srvs/srv/SetBool"
 FOLLOW = "control_msgs/action/FollowJointTrajectory"

@@ -154,7 +154,7 @@ def test_a_blocked_io_thread_makes_nothing_old(site: Site) -> None:
     sink.subscribe("/x", "a/msg/T", lambda m: ages.append(time.monotonic() - m["t"]), queue_length=10_000)
     source.advertise("/x", "a/msg/T")
     site.settle()
-    source.on_loop(time.sleep, 0.6)
+    source.call_service("/nobody", "a/srv/T", {}, lambda *_: time.sleep(0.6), timeout=1)  # its answer blocks
     end, count = time.monotonic() + 1.0, 0
     while time.monotonic() < end:
         source.publish("/x", {"t": time.monotonic()})
@@ -164,7 +164,9 @@ def test_a_blocked_io_thread_makes_nothing_old(site: Site) -> None:
     assert 50 < source.counters["dropped"] < count
     assert max(ages, default=0) < 0.4
     assert source.connected
-    source.on_loop(time.sleep, 1.15)  # so long that what came in meanwhile counts as old
+    source.call_service(
+        "/nobody", "a/srv/T", {}, lambda *_: time.sleep(1.15), timeout=2
+    )  # so long that what came in meanwhile counts as old
     until(lambda: source.counters["lost.stalled"] == 1)
     until(lambda: source.connected)
 

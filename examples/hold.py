@@ -1,4 +1,4 @@
-"""A node that holds an arm where it is: `python -m robot_bridge.examples.hold`.
+"""A node that holds an arm where it is: `python examples/hold.py`.
 
 When enabled, it takes the next joint state as the target and sends it as a trajectory of one point, again and again,
 until it is disabled or the joint states stop coming. The only line that is not plain rclpy is the import below.
