@@ -108,7 +108,7 @@ def test_too_many_pages_are_turned_away(page: OperatorPage) -> None:
 def test_addresses(page: OperatorPage) -> None:
     assert open_page(None) is None
     for wrong in ("http://x", "70000", "host:"):
-        with pytest.raises(UserError, match="--page is .*: expected a port"):
+        with pytest.raises(UserError, match=r"--page is .*: expected a port"):
             open_page(wrong)
     taken = page.url.split(":")[2].partition("/")[0]
     with pytest.raises(UserError, match=f"cannot listen on 127.0.0.1:{taken}"):
