@@ -4,11 +4,14 @@ from lapo_tf import evaluate, load_run, load_task, train
 """
 
 import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 # Both must be set before TensorFlow and Keras are imported for the first time.
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+if (_backend := os.environ.get("KERAS_BACKEND", "tensorflow")) != "tensorflow":
+    print(f"lapo_tf: Keras runs on TensorFlow here, not on {_backend} (KERAS_BACKEND)", file=sys.stderr)
+os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 if TYPE_CHECKING:

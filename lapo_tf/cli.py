@@ -40,6 +40,7 @@ def parse(
                 prog=_program(),
                 description=description,
                 return_unknown_args=True,
+                registry=_NUMBERS,
             )
     except SystemExit as exit:
         if not exit.code:
@@ -48,6 +49,30 @@ def parse(
     if rest:
         raise unknown("option", rest[0].split("=")[0], options(type(config)))
     return config
+
+
+_NUMBERS = tyro.constructors.ConstructorRegistry()
+
+
+@_NUMBERS.primitive_rule
+def _whole_number(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """Whole numbers may be written 1e6, as in YAML files."""
+    if info.type is not int:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda words: _whole(words[0]),
+        is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _whole(text: str) -> int:
+    with contextlib.suppress(ValueError):
+        if float(text).is_integer() and "e" in text.lower():
+            return int(float(text))
+    return int(text)
 
 
 def _program() -> str:

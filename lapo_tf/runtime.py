@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 
 from lapo_tf.config import Compile
+from lapo_tf.errors import UserError
 
 
 def cores() -> int:
@@ -30,6 +31,9 @@ def configure(compile: Compile, threads: int | None = None) -> None:
     Args:
         threads: cores to use; default: OMP_NUM_THREADS (which Ray sets to a trial's share), or all that this process
             may run on.
+
+    Raises:
+        UserError: this process was forked from one in which TensorFlow ran. It would wait for threads that are gone.
     """
     import tensorflow as tf
 
@@ -39,12 +43,29 @@ def configure(compile: Compile, threads: int | None = None) -> None:
     try:
         tf.config.threading.set_intra_op_parallelism_threads(intra)
         tf.config.threading.set_inter_op_parallelism_threads(inter)
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
     except RuntimeError:  # TensorFlow already runs, as in a notebook: its settings stay
-        logging.getLogger(__name__).info("TensorFlow already runs: its thread settings stay as they are")
+        if _forked:
+            raise UserError(
+                "this process was forked from one in which TensorFlow ran, where it cannot go on: start processes by "
+                "multiprocessing.get_context('spawn')"
+            ) from None
+        logging.getLogger(__name__).info("TensorFlow already runs: its settings stay as they are")
     if compile == "graph":
         tf.config.experimental.enable_op_determinism()
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)
+
+
+_forked = False
+
+
+def _mark_forked() -> None:
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_mark_forked)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,10 @@ def all_trials(options: SweepCommand) -> list[Trial]:
     names = ("steps", "dataset", "batch_size", "eval_every", "eval_episodes", "compile")
     flags = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     file = read_yaml(options.config, "steps: 10000") if options.config else {}
-    tasks, agents = ([name for name in text.split(",") if name] for text in (options.tasks, options.agents))
+    # At commas, but for those within a list, as in bc:hidden=[64,64].
+    tasks, agents = (
+        [name for name in re.split(r",(?![^\[]*\])", text) if name] for text in (options.tasks, options.agents)
+    )
     return grid(tasks, agents, parse_seeds(options.seeds), options.run_dir, flags, file)
 
 

@@ -25,6 +25,7 @@ from lapo_tf.errors import UserError
 from lapo_tf.progress import bar
 from lapo_tf.runs.results import Group, group_runs, read_run
 from lapo_tf.runs.trials import DONE, FAILED, NEW, RESUME, Cluster, Trial, grid, measured, remaining, state
+from lapo_tf.training.options import resolved
 from lapo_tf.training.trainer import Trainer
 
 RAY_PATIENCE = 300.0  # seconds in which to try again to start Ray
@@ -163,7 +164,7 @@ def run_trials(
         while waiting or futures:
             while waiting and len(futures) < progress.parallel:
                 trial = waiting.pop(0)
-                config = dataclasses.replace(trial.config, run_dir=trial.folder.resolve())
+                config = resolved(dataclasses.replace(trial.config, run_dir=trial.folder.resolve()))
                 futures[remote.remote(config)] = trial
                 progress.running[trial.name] = time.time()
             ready, _ = ray.wait(list(futures), timeout=1.0)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from lapo_tf.config import TrainConfig
 from lapo_tf.errors import UserError
 from lapo_tf.yaml_files import parse_yaml
@@ -68,7 +70,12 @@ def parse_agent(text: str) -> tuple[str, dict[str, Any], str]:
         name, equals, value = option.partition("=")
         if not equals:
             raise UserError(f"--agents {text}: expected options like agent:name=value, such as awac:policy=gmm")
-        values[name.replace("-", "_")] = parse_yaml(value)
+        try:
+            values[name.replace("-", "_")] = parse_yaml(value)
+        except yaml.YAMLError:
+            raise UserError(
+                f"--agents {text}: '{value}' is no value: expected one as in YAML, such as [64,64]"
+            ) from None
     return agent, values, "-".join([agent, *(option.replace("-", "_") for option in options)])
 
 
@@ -83,7 +90,7 @@ def grid(
     """All trials of a sweep, seed by seed, so that a part of it is already a comparison.
 
     Args:
-        tasks, seeds: of all trials.
+        tasks, seeds: of all trials; one task or agent may be given by itself.
         agents: names, their own options after colons, as in `awac:policy=gmm`.
         run_dir: where the run folders are.
         flags: training options of all trials; `file`: the same, with less priority, and agents' sections.
@@ -94,7 +101,8 @@ def grid(
     from lapo_tf.training.start import run_config  # TensorFlow takes seconds, for which --help need not wait
 
     file, flags = file or {}, flags or {}
-    trials, tasks = [], list(tasks)
+    tasks, agents = ([one] if isinstance(one, str) else list(one) for one in (tasks, agents))
+    trials = []
     for seed in seeds:
         for task in tasks:
             for text in agents:

@@ -99,3 +99,11 @@ def test_a_config_survives_its_file():
     assert dataclasses.replace(config, run_dir=None).folder() == Path("runs/maze2d-large/lapo/seed8")
     with pytest.raises(UserError, match="expected true or false"):
         build_config(config.to_dict() | {"lapo": {"clip_value": 1}})
+
+
+def test_whole_numbers_may_be_written_as_powers_of_ten():
+    task = ["--task", "toy-navigation"]
+    assert parse_config([*task, "--steps", "1e4"])[0].steps == 10_000
+    assert parse_config([*task, "--steps", "2_0", "--lapo.polyak", "1e-3"])[0].agent_config.polyak == 0.001
+    with pytest.raises(UserError, match="--steps"):
+        parse_config([*task, "--steps", "1.5e0"])

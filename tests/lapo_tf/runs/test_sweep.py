@@ -9,11 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lapo_tf.errors import UserError
 from lapo_tf.runs.sweep import Progress, sweep
-from lapo_tf.runs.trials import DONE, FAILED, NEW, RESUME, Cluster, parse_agent, parse_seeds, state
+from lapo_tf.runs.trials import DONE, FAILED, NEW, RESUME, Cluster, grid, parse_agent, parse_seeds, state
 from lapo_tf.runs.watch import describe, duration
 from lapo_tf.sweep import SweepCommand, all_trials
 from lapo_tf.training.options import resolved
@@ -39,8 +40,11 @@ def test_seeds_and_agents():
     expected = ("awac", {"policy": "gmm", "temperature": 0.5}, "awac-policy=gmm-temperature=0.5")
     assert parse_agent("awac:policy=gmm:temperature=0.5") == expected
     assert parse_agent("lapo:latent-bound=.inf")[1:] == ({"latent_bound": float("inf")}, "lapo-latent_bound=.inf")
+    assert parse_agent("bc:policy-learning-rate=1e-3")[1] == {"policy_learning_rate": 0.001}
     with pytest.raises(UserError, match="agent:name=value"):
         parse_agent("awac:gmm")
+    with pytest.raises(UserError, match=r"--agents bc:hidden=\[16: '\[16' is no value"):
+        parse_agent("bc:hidden=[16")
 
 
 def test_the_grid(tmp_path):
@@ -60,6 +64,10 @@ def test_the_grid(tmp_path):
     own = config.agent_config
     assert (own.hidden, own.kl_weight, own.polyak) == ((128, 128), 5.0, 0.25)
     assert trials[0].folder == tmp_path / TOY / "lapo" / "seed0"
+    lists = all_trials(command(tmp_path, agents="bc:hidden=[16,8],lapo:hidden=[4]:polyak=0.5,iql"))
+    assert [t.label for t in lists] == ["bc-hidden=[16,8]", "lapo-hidden=[4]-polyak=0.5", "iql"]
+    assert [t.config.agent_config.hidden for t in lists[:2]] == [(16, 8), (4,)]
+    assert [t.config.seed for t in grid(TOY, "bc", np.arange(2), tmp_path)] == [0, 1]
     for bad in ({"tasks": "toy"}, {"agents": "lapoo"}, {"agents": "lapo:kl=1"}, {"agents": "lapo:polyak=7"}):
         with pytest.raises(UserError):
             all_trials(command(tmp_path, **bad))
