@@ -84,13 +84,13 @@ class MotionLimiter:
             acceleration=(velocity - motion.velocity) / dt,
         )
 
-    def correct(self, motion: Motion, position: Array, share: Array | float) -> Motion:
-        """The motion moved by a share of its distance to the measured position [n], where it can be stopped there.
+    def shift(self, motion: Motion, by: Array) -> Motion:
+        """The motion, each of its positions moved `by` so much [n] where it can still be stopped there.
 
         For robots that take velocities: what they make of them drifts away from their sum.
         """
-        moved = replace(motion, position=motion.position + share * (position - motion.position))
-        good = self._can_stop(self._towards(np.zeros_like(position), moved), moved)
+        moved = replace(motion, position=motion.position + by)
+        good = self._can_stop(self._towards(np.zeros_like(by), moved), moved)
         return replace(motion, position=np.where(good, moved.position, motion.position))
 
     def brake(self, motion: Motion) -> list[Motion]:

@@ -5,14 +5,17 @@
                           `velocity` the command in SI units; `effort` the policy's wish before the guards
     /policy/decision      diagnostic_msgs/DiagnosticStatus: what the guards said, and the numbers they said it of
 
-Beside the bag lies `layout.yaml`, which the importer takes. What is older than a second or so is on the disk, in chunks
-that can be read without the rest of the file: a black box that survives its process.
+Beside the bag lies `layout.yaml`, which the importer takes. What is older than a second is on the disk, in a file that is
+whole at any time: a black box that survives its process, without `metadata.yaml` and index then.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import queue
+import struct
 import threading
 import time
 from collections.abc import Sequence
@@ -53,7 +56,9 @@ episodes:
 """
 
 
-FLUSH_EVERY = 1.0  # s
+FLUSH_EVERY = 0.5  # s
+# What ends an MCAP file: the end of the data, and a footer that tells of no index.
+END = b"\x0f" + struct.pack("<QI", 4, 0) + b"\x02" + struct.pack("<QQQI", 20, 0, 0, 0) + b"\x89MCAP0\r\n"
 
 
 class DecisionLog:
@@ -99,6 +104,7 @@ class DecisionLog:
         for topic in TOPICS:  # makes the code that writes them: later, that would hold up the loop
             self._encode(topic, {})
         self._writer = Writer(folder / "bag", version=9, storage_plugin=StoragePlugin.MCAP)
+        self._file, self._flushed = folder / "bag" / "bag.mcap", 0  # and how many bytes of it are on the disk
         self._thread = threading.Thread(target=self._run, name="decision log", daemon=True)
         self._thread.start()
 
@@ -175,6 +181,7 @@ class DecisionLog:
         except Exception as error:  # a full disk, above all; it does not stop a robot
             LOGGER.error("the log of decisions ends here: %s", error)
             self._counters.add("dropped.log")
+            self._cut()
         while item is not None:
             item = self._queue.get()
             self._counters.add("dropped.log", item is not None)
@@ -195,13 +202,27 @@ class DecisionLog:
             return
         writer.write(connection, nanoseconds, data)
 
-    @staticmethod
-    def _flush(writer: Writer) -> None:
-        """Close the chunk. rosbags does so once a chunk has a megabyte, minutes of decisions."""
+    def _cut(self) -> None:
+        """Leave what was flushed, as a whole file."""
+        with contextlib.suppress(OSError):
+            if self._flushed:
+                with self._file.open("r+b") as file:
+                    file.truncate(self._flushed)
+                    file.seek(self._flushed)
+                    file.write(END)
+
+    def _flush(self, writer: Writer) -> None:
+        """Close the chunk, which rosbags does once it has a megabyte, minutes of decisions; and make the file a whole
+        one, as long as nothing more is written over its end."""
         storage: Any = writer.storage
         if storage.chunk.bio.tell():
             storage.close_chunk()
+        end = storage.bio.tell()
+        storage.bio.write(END)
         storage.bio.flush()
+        os.fsync(storage.bio.fileno())
+        storage.bio.seek(end)
+        self._flushed = end
 
     def _encode(self, topic: str, message: dict[str, Any]) -> bytes:
         native = to_rosbags(from_dict(self._kinds[topic], message, partial=True, allow_nan=True))

@@ -153,7 +153,8 @@ class TrajectorySender(Sender):
     def message(self, outcome: Outcome, stamp: float) -> Message:
         """A JointTrajectory. With a stamp, a controller refuses it once its end is past: it cannot act late."""
         assert outcome.memory.motion is not None
-        motions = plan(self.rules, outcome.memory.motion, outcome.command, self.steps)
+        steps = 1 if outcome.level >= Level.HOLD else self.steps  # a halt brakes now, not a horizon ahead
+        motions = plan(self.rules, outcome.memory.motion, outcome.command, steps)
         points = [
             {
                 "positions": motion.position[self.index].tolist(),

@@ -22,6 +22,7 @@ import numpy as np
 
 from robot_bridge.guards.decision import Chain, Outcome, Verdict, decide
 from robot_bridge.guards.guards import Level, RobotState
+from robot_bridge.guards.motion import Motion
 from robot_bridge.node.decision_log import DecisionLog
 from robot_bridge.node.diagnostics import Diagnostics
 from robot_bridge.node.inference import Inference
@@ -326,6 +327,7 @@ class PolicyNode:
         self._ask(snapshot, now)
         state = self._robot_state(snapshot, now)
         with self._lock:
+            told = self.memory.motion
             outcome = self._decide(state)
             self.memory = outcome.memory
             if outcome.fault is not None:
@@ -336,7 +338,7 @@ class PolicyNode:
                 for sender in self.senders:
                     sender.stand()
         self.sent = self._send(outcome, snapshot.stamp, now)
-        self._take_back_drift(snapshot)
+        self._take_back_drift(snapshot, told)
         self.latest = outcome, state
         self._tell(outcome, state)
         return outcome
@@ -376,7 +378,7 @@ class PolicyNode:
         memory, limiter = self.memory, self.chain.limiter
         try:
             if self.mode != "run" and limiter is not None and memory.motion is not None:
-                moved = limiter.correct(memory.motion, state.position, 1.0)  # it moves without us
+                moved = limiter.shift(memory.motion, state.position - memory.motion.position)  # it moves without us
                 memory = replace(memory, motion=moved)
             return decide(self.chain, self.inference.command(memory.motion), state, memory, self.states.halt)
         except Exception as error:  # a guard's: nothing can be planned
@@ -398,15 +400,15 @@ class PolicyNode:
             self._broken("outputs", error, cut=True)
         return False
 
-    def _take_back_drift(self, snapshot: Snapshot) -> None:
-        """What a joint makes of velocities drifts away from their sum."""
+    def _take_back_drift(self, snapshot: Snapshot, told: Motion | None) -> None:
+        """What a joint makes of velocities drifts away from their sum: from where it was `told` to be by now."""
         motion, limiter = self.memory.motion, self.chain.limiter
-        if motion is None or limiter is None or not (self.states.speaks and self.mode == "run"):
+        if told is None or motion is None or limiter is None or not (self.states.speaks and self.mode == "run"):
             return
         if self._drifting.any() and np.isfinite(snapshot.position).all():
+            drift = np.where(self._drifting, snapshot.position - told.position, 0.0)
             with self._lock:
-                share = np.where(self._drifting, CORRECTION, 0.0)
-                self.memory = replace(self.memory, motion=limiter.correct(motion, snapshot.position, share))
+                self.memory = replace(self.memory, motion=limiter.shift(motion, CORRECTION * drift))
 
     def _dead_man_held(self, now: float) -> bool | None:
         if self.robot.dead_man is None:
@@ -449,7 +451,7 @@ class PolicyNode:
         if self.state == "active" and outcome is not None and outcome.level > Level.OK:
             level = 1
         values = (
-            {"state": self.state, "mode": self.mode, "guards": outcome.reason if outcome else ""}
+            {"state": self.state, "reason": self.reason, "mode": self.mode, "guards": outcome.reason if outcome else ""}
             | self.counts
             | {"faults": self.states.faults, "novelty": f"{self.inference.wish.novelty:.2f}"}
             | self.timing.summary(RECENT)

@@ -22,6 +22,7 @@ from pydantic.dataclasses import dataclass
 
 from robot_bridge.bounds import between
 from robot_bridge.errors import UserError
+from robot_bridge.robot.yaml_files import spelled
 
 LOGGER = logging.getLogger(__name__)
 
@@ -176,8 +177,8 @@ class Description:
             return TypeAdapter(Description).validate_python(values)
         except ValidationError as error:
             wrong = error.errors(include_url=False)[0]
-            place = ".".join(map(str, wrong["loc"]))
-            raise UserError(f"{path} is damaged ({place} {wrong['msg']}): {hint}") from None
+            what = f"{spelled(wrong['loc'])} {wrong['msg']}".strip()
+            raise UserError(f"{path} is damaged ({what}): {hint}") from None
 
     def to_json(self) -> str:
         """What `read` reads."""

@@ -62,10 +62,15 @@ def near(name: object, known: Iterable[str]) -> str:
     return f"did you mean '{match[0]}'?" if match else f"known: {', '.join(known)}"
 
 
+def spelled(path: Iterable[int | str]) -> str:
+    """A path as people write it: inputs[0].topic."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+
+
 def _told(mistake: ErrorDetails, adapter: TypeAdapter) -> str:
     """One mistake: its place, and what is wrong."""
     kind, found, text = mistake["type"], mistake["input"], mistake["msg"]
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in mistake["loc"]).lstrip(".")
+    place = spelled(mistake["loc"])
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         *parents, name = mistake["loc"]
         return f"{place}: unknown, {near(name, _entries(adapter, parents))}"

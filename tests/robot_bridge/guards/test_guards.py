@@ -186,13 +186,15 @@ def test_drift_is_corrected_but_never_into_a_place_without_stop() -> None:
     limiter = MotionLimiter(LIMITS, DT)
     motion = limiter.begin(ZERO)
     for _ in range(100):
-        motion = limiter.correct(limiter.step(motion, ZERO), np.array([0.2, -0.1]), 0.1)
+        motion = limiter.step(motion, ZERO)
+        motion = limiter.shift(motion, 0.1 * (np.array([0.2, -0.1]) - motion.position))
     np.testing.assert_allclose(motion.position, [0.2, -0.1], atol=1e-3)
     motion = limiter.begin(np.array([0.7, 0.0]))
     for _ in range(12):
         motion = limiter.step(motion, np.array([1.0, 0.0]))
     for _ in range(60):
-        motion = limiter.correct(motion, np.array([0.999, 0.0]), 0.5)  # at full speed, a millimetre before the limit
+        # at full speed, a millimetre before the limit
+        motion = limiter.shift(motion, 0.5 * (np.array([0.999, 0.0]) - motion.position))
         motion = limiter.step(motion, np.array([1.0, 0.0]))
     assert motion.position[0] <= 1.0
 
