@@ -20,7 +20,7 @@ from robot_bridge.robot.robot import JOINT_STATE, Input, Robot
 
 QUANTITIES = ("position", "velocity", "effort")
 MAX_SENDERS = 100  # of one topic, told apart by the joints they name
-PATIENCE = 1.0  # s longer than a hold may last: see `SenderClock`
+PATIENCE = 3.0  # s longer than a hold may last: see `SenderClock`
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ STEPPED = (
     5  # messages in a row that are older than an earlier one, yet each newer than the last: the clock was set back
 )
 DRIFT = 1e-3  # s per s by which two computers' clocks may differ
-STEADY = 0.05  # s within which the delays of a clock that was set, or of a path that became longer, differ
+STEADY = 0.005  # s by which the least delays of two halves of some seconds differ, where no queue is growing
 GAP = 0.5  # s of silence after which the pace is measured anew
 LATEST = 2**31  # stamps are int32
 
@@ -45,7 +45,7 @@ class SenderClock:
         self._base, self._since = math.inf, 0.0  # the smallest difference, and when it was seen
         self._begin = (0.0, 0.0)  # stamp and time from which the pace is measured
         self._older = (0, 0.0)  # messages in a row that are older than the newest, and the stamp of the last of them
-        self._late_since, self._least, self._most = 0.0, 0.0, 0.0
+        self._late: list[tuple[float, float]] = []  # times and delays of the latest messages, all of them late
 
     def delay(self, stamp: float, now: float) -> float | None:
         """Seconds, or None for a message that is to be dropped: the same again, or out of order."""
@@ -82,13 +82,18 @@ class SenderClock:
 
     def _settled(self, delay: float, difference: float, now: float) -> float:
         """The delay; 0 once it has been too long by the same for long enough."""
-        late, self.late = self.late, delay > self._max_delay
+        self.late = delay > self._max_delay
+        if not self.late or (self._late and now - self._late[-1][0] > GAP):
+            self._late = []
         if not self.late:
             return delay
-        self._least, self._most = min(self._least, delay), max(self._most, delay)
-        if not late or self._most - self._least > STEADY:
-            self._late_since, self._least, self._most = now, delay, delay
-        elif now - self._late_since >= self._patience:
-            self._base, self._since, self.late = difference, now, False
-            return 0.0
-        return delay
+        self._late.append((now, delay))
+        if now - self._late[0][0] < self._patience:
+            return delay
+        half = len(self._late) // 2
+        least, most = sorted(min(d for _, d in part) for part in (self._late[:half], self._late[half:]))
+        self._late = self._late[half:]
+        if most - least > STEADY:
+            return delay
+        self._base, self._since, self.late = difference - (delay - least), now, False
+        return delay - least

@@ -62,7 +62,7 @@ class States:
             as_asked: somebody asked for it, and all is well.
             cut_until: it is cut, and by this time (s) what the robot was told before has ended.
         """
-        if cut_until is not None and self.state in ("active", "stopping"):
+        if cut_until is not None and not self.cut and self.state in ("active", "stopping"):
             self.cut, self.owed, self._repeats, self._until = True, REPEATS, REPEATS, cut_until
         if self.state != "active":
             return

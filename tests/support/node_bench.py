@@ -76,11 +76,11 @@ class Wire:
 class Bench:
     """A node and a robot that does what it is told, in time of their own."""
 
-    def __init__(self, policy: Any = None, mode: str = "run", **robot: Any) -> None:
+    def __init__(self, policy: Any = None, mode: str = "run", name: str = "/policy", **robot: Any) -> None:
         self.now, self.wire, self.said = 100.0, Wire(), []
         self.policy = policy or arm_policy()
         self.robot = arm_robot(**robot)
-        options: Any = {"mode": mode, "say": self.said.append, "clock": lambda: self.now}
+        options: Any = {"mode": mode, "name": name, "say": self.said.append, "clock": lambda: self.now}
         self.node = PolicyNode(self.wire, self.policy, self.robot, **options)  # type: ignore[arg-type]
         self.node.open()
         self.q = np.zeros(2)

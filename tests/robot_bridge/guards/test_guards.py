@@ -182,6 +182,25 @@ def test_the_quick_answer_agrees_with_the_simulated_one() -> None:
     assert sure_ones > 500
 
 
+def test_the_quick_answer_has_its_reserves() -> None:
+    """States so near to a limit that full deceleration alone would just do, but not without the time to build it up."""
+    rng = np.random.default_rng(1)
+    stoppable = 0
+    for _ in range(200):
+        limits = replace(PRESETS["panda"], jerk=PRESETS["panda"].jerk * 10 ** rng.uniform(-2.5, -0.5))
+        limiter = MotionLimiter(limits, 0.02)
+        velocity = rng.uniform(0.2, 0.9, 7) * limits.velocity
+        room = velocity**2 / limits.acceleration * rng.uniform(1.0, 3.0, 7)
+        motion = replace(limiter.begin(limits.high - room), velocity=velocity)
+        braking = limiter._towards(np.zeros(7), motion)
+        sure = limiter._surely_can_stop(limiter._next(braking, motion))
+        limiter._surely_can_stop = lambda motion: np.zeros(1, bool)  # type: ignore[method-assign]
+        can = limiter._can_stop(braking, motion)
+        assert (can | ~sure).all()
+        stoppable += int(can.sum())
+    assert 100 < stoppable < 1300  # of 1,400: the edge is in between
+
+
 def test_drift_is_corrected_but_never_into_a_place_without_stop() -> None:
     limiter = MotionLimiter(LIMITS, DT)
     motion = limiter.begin(ZERO)
@@ -407,6 +426,19 @@ def test_monitored_guards_only_talk_and_others_can_be_off() -> None:
         ("stale", Level.HOLD, True),
         ("motion", Level.LIMITED, True),
     ]
+
+
+def test_a_hold_that_ends_in_mere_slowness_begins_anew() -> None:
+    session = session_of(StaleGuard(), NoveltyGuard(NoveltySettings(patience=0.0)), hold_timeout=0.3)
+    session.enable(ZERO)
+    for time in (0.0, 0.2):
+        assert session.apply(WISH, state(time, age=0.2)).level == Level.HOLD
+    assert session.apply(WISH, state(0.25, novelty=2.0)).level == Level.LIMITED
+    for time in (0.3, 0.55):
+        assert session.apply(WISH, state(time, age=0.2)).level == Level.HOLD
+    assert session.fault is None
+    session.apply(WISH, state(0.6, age=0.2))
+    assert session.fault is not None
 
 
 def test_efforts_are_zero_in_a_halt() -> None:

@@ -154,6 +154,125 @@ def test_dead_man_must_be_held() -> None:
     decelerates(bench.velocities[-30:])
 
 
+@pytest.mark.parametrize("value", [1, "true", "false", [True], None])
+def test_a_dead_man_says_true_or_is_not_held(value: object) -> None:
+    bench = Bench(dead_man=DeadMan("/dead_man", 0.2))
+    bench.step()
+    bench.wire.subscribers["/dead_man"]({"data": value})
+    assert bench.node.enable() == (False, "the dead-man switch is not held")
+
+
+def test_it_is_not_enabled_while_it_decelerates() -> None:
+    bench = Bench().moving()
+    bench.node.stop()
+    bench.step()
+    while bench.node.state == "stopping":
+        assert bench.node.enable() == (False, "still decelerating: enable again when it stands")
+        bench.step()
+    assert bench.node.enable()[0]
+    decelerates(bench.velocities[-10:])
+
+
+def test_a_policy_that_raises_is_a_fault_that_brakes_first() -> None:
+    bench = Bench().moving()
+
+    def fail(observation: np.ndarray) -> np.ndarray:
+        raise RuntimeError("interpreter failed")
+
+    infer, bench.policy.infer = bench.policy.infer, fail
+    bench.step(40)
+    decelerates(bench.velocities[-40:])
+    assert bench.node.state == "fault"
+    assert bench.node.reason == "policy: RuntimeError: interpreter failed"
+    assert bench.node.enable() == (False, "the policy cannot be asked: RuntimeError: interpreter failed")
+    bench.policy.infer = infer
+    bench.step()
+    assert bench.node.enable()[0]
+
+
+def test_a_guard_that_raises_leaves_zeros() -> None:
+    bench = Bench().moving()
+    guard = bench.node.chain.guards[0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(guard), "judge", lambda *_: 1 / 0)
+        bench.step(20)
+    assert np.abs(bench.velocities[-20:]).max() == 0.0
+    assert "guards: ZeroDivisionError" in bench.node.reason
+    assert bench.node.state == "fault"
+
+
+def test_a_message_that_cannot_be_sent_is_a_fault() -> None:
+    bench = Bench().moving()
+    publish = bench.wire.publish
+
+    def refuse(topic: str, message: dict) -> bool:
+        if topic == "/commands" and any(message["data"]):
+            raise ValueError("no such field")
+        return publish(topic, message)
+
+    bench.wire.publish = refuse  # type: ignore[method-assign]
+    bench.step(20)
+    assert "outputs: ValueError: no such field" in bench.node.reason
+    assert [m["data"] for topic, m in bench.wire.published if topic == "/commands"][-1] == [0.0, 0.0]
+
+
+def test_what_cannot_be_told_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench().moving()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench.node.diagnostics, "tell", lambda *_: 1 / 0)
+        bench.step(20)
+    assert bench.node.state == "active"
+    assert bench.node.counts["errors"] == 20
+    assert caplog.text.count("ZeroDivisionError: division by zero\n") <= 20
+
+
+# Other nodes ------------------------------------------------------------------------------------------------------------
+
+
+def heard(bench: Bench, other: Bench) -> None:
+    """What the other tells on /diagnostics."""
+    bench.wire.subscribers["/diagnostics"](other.node.diagnostics_message())
+
+
+def test_a_node_of_the_same_name_stops_both() -> None:
+    one, two = Bench().moving(), Bench(outputs=(Output("velocity", "/others", ("a", "b")),))
+    heard(one, one)
+    assert one.node.state == "active"  # it hears itself, too
+    heard(one, two)
+    one.step(40)
+    assert (one.node.state, one.node.reason) == ("fault", "another node named policy is running")
+    assert one.node.enable() == (False, "another node named policy is running")
+    one.step(100)
+    assert one.node.enable()[0]  # it is gone
+
+
+def test_a_node_with_a_common_output_stops_both_and_one_in_a_dry_run_none() -> None:
+    for mode, state in (("run", "fault"), ("dry-run", "active"), ("shadow", "active")):
+        one, two = Bench().moving(), Bench(mode=mode, name="/left/policy")
+        heard(one, two)
+        one.step(40)
+        assert one.node.state == state
+    assert one.node.name == "/policy"
+
+
+def test_two_arms_have_stops_of_their_own_and_one_for_both() -> None:
+    arms = [Bench(name=name).moving() for name in ("/left/policy", "/right/policy")]
+    arms[0].wire.services["/left/policy/stop"]({}, lambda values, error=None: None)
+    assert ("/left/policy/stop", {}) in arms[0].wire.published  # others of that name hear it, too
+    assert [arm.node.state for arm in arms] == ["stopping", "active"]
+    for arm in arms:
+        arm.wire.subscribers["/policy/stop"]({})
+    assert [arm.node.state for arm in arms] == ["stopping", "stopping"]
+
+
+def test_whose_services_were_taken_over_stops() -> None:
+    bench = Bench().moving()
+    bench.wire.counters.add("displaced")
+    bench.step(40)
+    assert bench.node.state == "fault"
+    assert "another client took over" in bench.node.reason
+
+
 def test_the_order_of_joints_does_not_matter() -> None:
     straight, turned = Bench(arm_policy(target=0.3)), Bench(arm_policy(target=0.3))
     straight.policy.bias = turned.policy.bias = np.float32([0.9, -0.6])
