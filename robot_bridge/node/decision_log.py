@@ -5,8 +5,8 @@
                           `velocity` the command in SI units; `effort` the policy's wish before the guards
     /policy/decision      diagnostic_msgs/DiagnosticStatus: what the guards said, and the numbers they said it of
 
-Beside the bag lies `layout.yaml`, which the importer takes. What is older than a second is on the disk, in a file that is
-whole at any time: a black box that survives its process, without `metadata.yaml` and index then.
+Beside the bag lies `layout.yaml`, which the importer takes. What is older than a second is on the disk, in a file that
+is whole at any time: a black box that survives its process, without `metadata.yaml` and index then.
 """
 
 from __future__ import annotations

@@ -226,7 +226,7 @@ def test_what_cannot_be_told_stops_nothing(caplog: pytest.LogCaptureFixture) -> 
     assert caplog.text.count("ZeroDivisionError: division by zero\n") <= 20
 
 
-# Other nodes ------------------------------------------------------------------------------------------------------------
+# Other nodes ----------------------------------------------------------------------------------------------------------
 
 
 def heard(bench: Bench, other: Bench) -> None:

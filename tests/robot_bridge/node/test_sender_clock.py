@@ -79,7 +79,7 @@ def test_no_time_is_refused(stamp: dict) -> None:
         seconds(stamp)
 
 
-# Seen by the observer ---------------------------------------------------------------------------------------------------
+# Seen by the observer -------------------------------------------------------------------------------------------------
 
 
 def joint_state(names: list[str], stamp: float) -> dict:
