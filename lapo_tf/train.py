@@ -43,6 +43,7 @@ def parse_config(argv: list[str] | None = None) -> tuple[TrainConfig, TrainComma
     """The run's config from the command line, and all of the command's options."""
     from lapo_tf.agents import AGENTS
     from lapo_tf.tasks import TASKS
+    from lapo_tf.training.migration import migrated
     from lapo_tf.training.start import run_config
 
     # First what decides the defaults of everything else.
@@ -55,7 +56,7 @@ def parse_config(argv: list[str] | None = None) -> tuple[TrainConfig, TrainComma
     file = read_yaml(Path(first.config), "steps: 10000") if first.config else {}
     if "config" in file:  # a run's config.yaml will do, too, but not to write into its folder
         require(isinstance(file["config"], dict), f"'config' in {first.config}", file["config"], "a mapping of options")
-        file = {k: v for k, v in file["config"].items() if k != "run_dir"}
+        file = {k: v for k, v in migrated(file["config"]).items() if k != "run_dir"}
     chosen = {"task": first.task, "agent": first.agent, "run_dir": first.resume}
     base = run_config(file | {k: v for k, v in chosen.items() if v is not None}, resume=bool(first.resume))
     section: Any = Annotated[AGENTS[base.agent].Config, tyro.conf.arg(name=base.agent)]

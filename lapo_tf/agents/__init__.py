@@ -9,16 +9,11 @@ from lapo_tf.agents.bcq import BCQ
 from lapo_tf.agents.cql import CQL
 from lapo_tf.agents.iql import IQL
 from lapo_tf.agents.lapo import LAPO
+from lapo_tf.agents.lapo_paper import LAPOPaper
+from lapo_tf.agents.latent import LatentAgent
 from lapo_tf.agents.plas import PLAS
 
-AGENTS: dict[str, type[Agent]] = {
-    "lapo": LAPO,
-    "bc": BC,
-    "bcq": BCQ,
-    "plas": PLAS,
-    "awac": AWAC,
-    "iql": IQL,
-    "cql": CQL,
-}
+AGENTS: dict[str, type[Agent]] = {kind.Config.name: kind for kind in (LAPO, LAPOPaper, BC, BCQ, PLAS, AWAC, IQL, CQL)}
+"""Every agent by its name on the command line."""
 
-__all__ = ["AGENTS", "AWAC", "BC", "BCQ", "CQL", "IQL", "LAPO", "PLAS", "Agent", "AgentConfig", "AgentSpec", "Scaling"]
+__all__ = ["AGENTS", "LAPO", "Agent", "AgentConfig", "AgentSpec", "LatentAgent", "Scaling"]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import tensorflow as tf
 
 from lapo_tf.agents import losses
-from lapo_tf.agents.base import Agent, AgentConfig, AgentSpec, Batch, Metrics
+from lapo_tf.agents.base import Agent, AgentConfig, AgentSpec, Batch, Loss, Metrics
 from lapo_tf.agents.policies import GaussianPolicy, MixturePolicy, action_noise
 
 
 @dataclass(frozen=True)
 class AWACConfig(AgentConfig):
     """Hyper-parameters of AWAC; defaults are d3rlpy's, with which LAPO's authors made their numbers."""
+
+    name: ClassVar[str] = "awac"
 
     policy: Literal["gaussian", "gmm"] = "gaussian"
     """One Gaussian per state, or a mixture of them (`AWAC (GMM)` of LAPO's tables)."""
@@ -48,6 +50,14 @@ class AWAC(Agent):
 
     Config = AWACConfig
     batch_size = 1024
+    METRICS = {
+        **losses.TD_METRICS,
+        "critic/v_mean": "mean V(s) over the batch: the value of the policy's own action",
+        **losses.ADVANTAGE_METRICS,
+        "policy/loss": "negative mean of the weighted log-densities (equation 13)",
+        "policy/log_prob": "mean log-density of the data's actions under the policy",
+        "policy/weight_mean": "mean weight of the data's actions in the policy's likelihood",
+    }
     config: AWACConfig
 
     def __init__(self, config: AWACConfig, spec: AgentSpec) -> None:
@@ -62,9 +72,8 @@ class AWAC(Agent):
             self.policy = GaussianPolicy(self.network("policy_network", obs, act), act, **std)
         self.q1, self.target_q1 = self.twin("q1", obs + act, 1)
         self.q2, self.target_q2 = self.twin("q2", obs + act, 1)
-        self.critic_variables = self.q1.trainable_variables + self.q2.trainable_variables
-        self.critic_optimizer = self.optimizer(config.critic_learning_rate, self.critic_variables)
-        self.policy_optimizer = self.optimizer(config.policy_learning_rate, self.policy.trainable_variables)
+        self.critic_optimizer = self.optimizer(config.critic_learning_rate, self.q1, self.q2)
+        self.policy_optimizer = self.optimizer(config.policy_learning_rate, self.policy)
 
     def draw(self, seed: tf.Tensor, batch_size: int) -> dict[str, tf.Tensor]:
         """`next_…` and `value_…`: noise of the policy's action at s' and s."""
@@ -76,14 +85,10 @@ class AWAC(Agent):
         """The policy's actions [B, act] with the noise that `draw` made for `part`."""
         return self.policy.sample(observations, {k: noise[f"{part}_{k}"] for k in ("normal", "uniform")})
 
-    def update_critics(self, batch: Batch, next_actions: tf.Tensor) -> Metrics:
-        """Policy evaluation: r + gamma min Q'(s', a'), a' from the policy (section 4)."""
+    def critic_target(self, batch: Batch, next_actions: tf.Tensor) -> tf.Tensor:
+        """Policy evaluation: r + gamma min Q'(s', a') [B, 1], a' from the policy (section 4)."""
         pair = tf.concat([batch["next_observations"], next_actions], -1)
-        target = losses.td_target(batch, self.config.discount, tf.minimum(self.target_q1(pair), self.target_q2(pair)))
-        with tf.GradientTape() as tape:
-            loss, metrics = losses.td_loss(self.q1, self.q2, batch, target)
-        self.critic_optimizer.apply(tape.gradient(loss, self.critic_variables), self.critic_variables)
-        return metrics | {"critic/loss": loss}
+        return losses.td_target(batch, self.config.discount, tf.minimum(self.target_q1(pair), self.target_q2(pair)))
 
     def advantage_and_value(self, batch: Batch, policy_actions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """A(s, a) = Q(s, a) - V(s), and V(s) = Q(s, a_pi), [B] each; Q the smaller of both."""
@@ -99,24 +104,20 @@ class AWAC(Agent):
             return tf.nn.softmax(scaled) * tf.cast(tf.size(scaled), scaled.dtype)
         return tf.minimum(tf.exp(scaled), self.config.weight_max)
 
-    def update_policy(self, batch: Batch, weight: tf.Tensor) -> Metrics:
+    def policy_loss(self, batch: Batch, weight: tf.Tensor) -> Loss:
         """Policy improvement: the advantage-weighted likelihood of the data's actions (equation 13)."""
-        variables = self.policy.trainable_variables
-        with tf.GradientTape() as tape:
-            log_prob = self.policy.distribution(batch["observations"]).log_prob(batch["actions"])
-            loss = -tf.reduce_mean(weight * log_prob)
-        self.policy_optimizer.apply(tape.gradient(loss, variables), variables)
-        return {
-            "policy/loss": loss,
-            "policy/log_prob": tf.reduce_mean(log_prob),
-            "policy/weight_mean": tf.reduce_mean(weight),
-        }
+        log_prob = self.policy.distribution(batch["observations"]).log_prob(batch["actions"])
+        loss = -tf.reduce_mean(weight * log_prob)
+        means = {"policy/log_prob": tf.reduce_mean(log_prob), "policy/weight_mean": tf.reduce_mean(weight)}
+        return loss, {"policy/loss": loss} | means
 
     def step(self, batch: Batch, noise: dict[str, tf.Tensor]) -> Metrics:
         """Algorithm 1: critics, then the policy with the new critics' advantages, then targets."""
-        metrics = self.update_critics(batch, self.sample("next", batch["next_observations"], noise))
+        target = self.critic_target(batch, self.sample("next", batch["next_observations"], noise))
+        metrics = self.critic_optimizer.minimise(lambda: losses.td_loss(self.q1, self.q2, batch, target))
         advantage, value = self.advantage_and_value(batch, self.sample("value", batch["observations"], noise))
-        metrics |= self.update_policy(batch, self.weight(advantage))
+        weight = self.weight(advantage)
+        metrics |= self.policy_optimizer.minimise(lambda: self.policy_loss(batch, weight))
         self.update_targets()
         return metrics | losses.advantage_metrics(advantage) | {"critic/v_mean": tf.reduce_mean(value)}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import keras
@@ -15,7 +15,7 @@ import tensorflow as tf
 from typing_extensions import Self
 
 from lapo_tf.agents.networks import Adam, copy_weights, mlp, polyak_update
-from lapo_tf.errors import UserError, require
+from lapo_tf.errors import require
 from lapo_tf.yaml_files import STRICT
 
 ACT_ROWS = 16  # observations in one call of the policy, see `Agent.act`
@@ -25,7 +25,10 @@ Batch: TypeAlias = dict[str, tf.Tensor]
 `Scaling`); `terminals` [B, 1] of 0 and 1. All float32."""
 
 Metrics: TypeAlias = dict[str, tf.Tensor]
-"""Scalar float32 tensors by namespaced name; `lapo_tf.training.metrics` explains each."""
+"""Scalar float32 tensors by namespaced name; `Agent.METRICS` explains each."""
+
+Loss: TypeAlias = tuple[tf.Tensor, Metrics]
+"""A scalar to minimise, and the metrics that come with it."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class AgentConfig:
     """Hyper-parameters that all agents have; a subclass adds its own and gives its paper's values."""
 
     __pydantic_config__: ClassVar = STRICT
+    name: ClassVar[str]
+    """The agent's name on the command line and in files."""
 
     hidden: tuple[int, ...] = (256, 256)
     """Widths of the hidden layers."""
@@ -64,7 +69,7 @@ class AgentConfig:
 
     def check(self, name: str, ok: bool, expected: str) -> None:
         """A `UserError` about the field `name`, unless `ok`."""
-        require(ok, f"{type(self).__name__.removesuffix('Config').lower()}.{name}", getattr(self, name), expected)
+        require(ok, f"{self.name}.{name}", getattr(self, name), expected)
 
     def for_run(self, steps: int) -> Self:
         """These values with those filled in that depend on the length of the run, in gradient steps."""
@@ -121,7 +126,6 @@ class AgentSpec:
     scaling: Scaling
     seed: int = 0
     precision: str = "float32"
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 class Agent(keras.Model, ABC):
@@ -132,6 +136,8 @@ class Agent(keras.Model, ABC):
     """
 
     Config: ClassVar[type[AgentConfig]]
+    METRICS: ClassVar[Mapping[str, str]]
+    """What `step` reports, explained: the columns of `metrics.csv`."""
     batch_size: ClassVar[int] = 256
     """Of its paper's experiments."""
     action_units: ClassVar[Literal["bounds", "std"]] = "bounds"
@@ -139,12 +145,17 @@ class Agent(keras.Model, ABC):
     0 and 1."""
 
     def __init__(self, config: AgentConfig, spec: AgentSpec) -> None:
-        super().__init__(name=type(self).__name__.lower())
+        super().__init__(name=config.name)
         self.config, self.spec = config, spec
         self.built = True
         self.targets: list[tuple[keras.Model, keras.Model, float]] = []
         self._seeds = random.Random(spec.seed)
         self._act = tf.function(self._raw_action, input_signature=[tf.TensorSpec([None, spec.obs_dim], tf.float32)])
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Those of `METRICS` that this agent reports with its options; all by default."""
+        return tuple(self.METRICS)
 
     def network(
         self, name: str, inputs: int, outputs: int, hidden: Sequence[int] | None = None, activation: str | None = None
@@ -177,10 +188,10 @@ class Agent(keras.Model, ABC):
         for target, online, tau in self.targets:
             polyak_update(target, online, tau)
 
-    def optimizer(self, learning_rate: Any, variables: list) -> Adam:
-        """An Adam built for `variables`, so that its slots exist before the first step."""
+    def optimizer(self, learning_rate: Any, *trained: keras.Model | keras.Variable) -> Adam:
+        """An Adam of these networks' or single variables, whose slots exist before the first step."""
         optimizer = Adam(learning_rate)
-        optimizer.build(variables)
+        optimizer.build([w for t in trained for w in (t.trainable_variables if isinstance(t, keras.Model) else [t])])
         return optimizer
 
     @abstractmethod
@@ -210,26 +221,6 @@ class Agent(keras.Model, ABC):
         require(hasattr(self, "q1"), "agent", self.name, "one with critics, for bc knows no values")
         pair = tf.concat([observations, self.policy_action(observations)], -1)
         return tf.minimum(self.q1(pair), self.q2(pair))[:, 0]
-
-    def policy_latent(self, observations: tf.Tensor) -> tf.Tensor:
-        """The latent [B, latent] that the trained policy takes at observations [B, obs] in the agent's units."""
-        raise self._lacks("latent policy")
-
-    def decode(self, observations: tf.Tensor, latents: tf.Tensor) -> tf.Tensor:
-        """The decoder's actions [B, act] at observations [B, obs] and latents [B, latent], in the agent's units."""
-        raise self._lacks("decoder of latents")
-
-    def encode(self, observations: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
-        """Means [B, latent] of the latents' posterior given observations [B, obs] and actions [B, act], all in the
-        agent's units."""
-        raise self._lacks("posterior of latents")
-
-    def advantage(self, batch: Batch) -> tf.Tensor:
-        """A(s, a) [B, 1] of a batch's actions as training weighs them, but with the policy's modes, not samples."""
-        raise self._lacks("advantage of its data")
-
-    def _lacks(self, what: str) -> UserError:
-        return UserError(f"agent '{self.name}' has no {what}: expected a run of one that has, such as lapo")
 
     def generate(self, observations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """`model_action` for raw observations [B, obs], as raw actions [B, act] within the bounds."""

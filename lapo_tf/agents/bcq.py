@@ -6,19 +6,23 @@ A conditional VAE proposes actions like the data's, a small network perturbs the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from lapo_tf.agents import losses
-from lapo_tf.agents.base import Agent, AgentConfig, AgentSpec, Batch, Metrics
+from lapo_tf.agents.base import AgentConfig, AgentSpec, Batch, Loss, Metrics
 from lapo_tf.agents.distributions import stateless_normal
+from lapo_tf.agents.latent import LatentAgent
 
 
 @dataclass(frozen=True)
 class BCQConfig(AgentConfig):
     """Hyper-parameters of BCQ; defaults are those of the authors' code."""
+
+    name: ClassVar[str] = "bcq"
 
     hidden: tuple[int, ...] = (400, 300)
     """Widths of the hidden layers of critics and perturbation."""
@@ -54,11 +58,17 @@ class BCQConfig(AgentConfig):
         self.check("doubleq_min", 0 <= self.doubleq_min <= 1, "0 to 1")
 
 
-class BCQ(Agent):
+class BCQ(LatentAgent):
     """Networks, losses and one update step. Actions are scaled to [-1, 1]."""
 
     Config = BCQConfig
     batch_size = 100
+    METRICS = {
+        **losses.TD_METRICS,
+        "vae/loss": "mean squared error per action dimension plus `kl_weight` times the divergence per latent dimension",
+        **LatentAgent.VAE_METRICS,
+        "policy/loss": "negative mean Q1 of the perturbed actions (equation 12)",
+    }
     config: BCQConfig
 
     def __init__(self, config: BCQConfig, spec: AgentSpec) -> None:
@@ -70,11 +80,9 @@ class BCQ(Agent):
         self.shift, self.target_shift = self.twin("shift", obs + act, act, activation="tanh")
         self.q1, self.target_q1 = self.twin("q1", obs + act, 1)
         self.q2, self.target_q2 = self.twin("q2", obs + act, 1)
-        self.critic_variables = self.q1.trainable_variables + self.q2.trainable_variables
-        self.vae_variables = self.encoder.trainable_variables + self.decoder.trainable_variables
-        self.vae_optimizer = self.optimizer(config.vae_learning_rate, self.vae_variables)
-        self.critic_optimizer = self.optimizer(config.critic_learning_rate, self.critic_variables)
-        self.policy_optimizer = self.optimizer(config.policy_learning_rate, self.shift.trainable_variables)
+        self.vae_optimizer = self.optimizer(config.vae_learning_rate, self.encoder, self.decoder)
+        self.critic_optimizer = self.optimizer(config.critic_learning_rate, self.q1, self.q2)
+        self.policy_optimizer = self.optimizer(config.policy_learning_rate, self.shift)
         # The authors draw new latents at every step. These serve all steps, so that acting is a function of the
         # observation: it repeats, acts alone as in a batch, and can be exported.
         drawn = np.random.default_rng(spec.seed).standard_normal((config.act_samples, self.latent_dim))
@@ -97,51 +105,44 @@ class BCQ(Agent):
         change = self.config.perturbation * shift(tf.concat([observations, actions], -1))
         return tf.clip_by_value(actions + change, -1.0, 1.0)
 
-    def update_vae(self, batch: Batch, noise: tf.Tensor) -> Metrics:
-        """The evidence lower bound of the data's actions (appendix D), with the authors' means over dimensions."""
-        return losses.update_vae(self, batch, noise)
-
-    def update_critics(self, batch: Batch, latents: tf.Tensor) -> Metrics:
-        """Equation 13: the best of several proposals at s', by both target critics mixed."""
+    def critic_target(self, batch: Batch, latents: tf.Tensor) -> tf.Tensor:
+        """Equation 13: the best of several proposals at s', by both target critics mixed, [B, 1]."""
         count = self.config.target_samples
         repeated = tf.tile(batch["next_observations"], (count, 1))
         actions = self.propose(repeated, tf.reshape(latents, (-1, self.latent_dim)), self.target_shift)
         pairs = tf.concat([repeated, actions], -1)
         next_q = losses.mixed(self.target_q1(pairs), self.target_q2(pairs), self.config.doubleq_min)
         best = tf.reduce_max(tf.reshape(next_q, (count, -1, 1)), axis=0)
-        target = losses.td_target(batch, self.config.discount, best)
-        with tf.GradientTape() as tape:
-            loss, metrics = losses.td_loss(self.q1, self.q2, batch, target)
-        self.critic_optimizer.apply(tape.gradient(loss, self.critic_variables), self.critic_variables)
-        return metrics | {"critic/loss": loss}
+        return losses.td_target(batch, self.config.discount, best)
 
-    def update_perturbation(self, batch: Batch, latents: tf.Tensor) -> Metrics:
+    def policy_loss(self, batch: Batch, latents: tf.Tensor) -> Loss:
         """Equation 12: the perturbation climbs Q1."""
-        observations, variables = batch["observations"], self.shift.trainable_variables
-        with tf.GradientTape() as tape:
-            actions = self.propose(observations, latents, self.shift)
-            loss = -tf.reduce_mean(self.q1(tf.concat([observations, actions], -1)))
-        self.policy_optimizer.apply(tape.gradient(loss, variables), variables)
-        return {"policy/loss": loss}
+        actions = self.propose(batch["observations"], latents, self.shift)
+        loss = -tf.reduce_mean(self.q1(tf.concat([batch["observations"], actions], -1)))
+        return loss, {"policy/loss": loss}
 
     def step(self, batch: Batch, noise: dict[str, tf.Tensor]) -> Metrics:
         """Algorithm 1 in the order of the authors' code: VAE, critics, perturbation, targets."""
-        metrics = self.update_vae(batch, noise["posterior"])
-        metrics |= self.update_critics(batch, noise["next_proposals"])
-        metrics |= self.update_perturbation(batch, noise["proposal"])
+        metrics = self.vae_optimizer.minimise(lambda: self.mean_elbo(batch, noise["posterior"]))
+        target = self.critic_target(batch, noise["next_proposals"])
+        metrics |= self.critic_optimizer.minimise(lambda: losses.td_loss(self.q1, self.q2, batch, target))
+        metrics |= self.policy_optimizer.minimise(lambda: self.policy_loss(batch, noise["proposal"]))
         self.update_targets()
         return metrics
 
-    def policy_action(self, observations: tf.Tensor) -> tf.Tensor:
-        """The best of `act_samples` proposals by Q1."""
+    def best_proposal(self, observations: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The latents [B, latent] and the action [B, act] of the best of `act_samples` proposals by Q1."""
         count, rows = self.config.act_samples, tf.shape(observations)[0]
         latents = tf.repeat(self._act_latents, rows, axis=0)
         repeated = tf.tile(observations, (count, 1))
         actions = self.propose(repeated, latents, self.shift)
         values = tf.reshape(self.q1(tf.concat([repeated, actions], -1)), (count, rows))
         chosen = tf.one_hot(tf.argmax(values, axis=0), count, axis=0)[:, :, None]
-        return tf.reduce_sum(chosen * tf.reshape(actions, (count, rows, self.spec.act_dim)), axis=0)
+        best = lambda t: tf.reduce_sum(chosen * tf.reshape(t, (count, rows, t.shape[-1])), axis=0)  # noqa: E731
+        return best(latents), best(actions)
 
-    def model_action(self, observations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Decoded from z ~ N(0, I)."""
-        return losses.decode_prior(self.decoder, observations, self.latent_dim, seed)
+    def policy_action(self, observations: tf.Tensor) -> tf.Tensor:
+        return self.best_proposal(observations)[1]
+
+    def policy_latent(self, observations: tf.Tensor) -> tf.Tensor:
+        return self.best_proposal(observations)[0]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import keras
 import tensorflow as tf
 from typing_extensions import Self
 
 from lapo_tf.agents import losses
-from lapo_tf.agents.base import Agent, AgentConfig, AgentSpec, Batch, Metrics
+from lapo_tf.agents.base import Agent, AgentConfig, AgentSpec, Batch, Loss, Metrics
 from lapo_tf.agents.distributions import stateless_normal, stateless_uniform
 from lapo_tf.agents.policies import TanhGaussianPolicy
 
@@ -18,6 +19,8 @@ from lapo_tf.agents.policies import TanhGaussianPolicy
 @dataclass(frozen=True)
 class CQLConfig(AgentConfig):
     """Hyper-parameters of CQL; defaults are the authors' scripts', `configs/` has their advice by domain."""
+
+    name: ClassVar[str] = "cql"
 
     hidden: tuple[int, ...] = (256, 256, 256)
     """Widths of the hidden layers of critics and policy."""
@@ -54,6 +57,17 @@ class CQL(Agent):
 
     Config = CQLConfig
     batch_size = 256
+    METRICS = {
+        **losses.TD_METRICS,
+        "critic/loss": "what the critics minimise: the sum of both losses with the penalty (equation 4)",
+        "policy/loss": "mean of alpha log pi - min(Q1, Q2); at first with the data's log-density for Q",
+        "policy/log_prob": "mean log-density of the data's actions under the policy",
+        "policy/entropy": "mean of -log pi of the policy's own actions",
+        "cql/gap": "log sum exp Q(s, .) - Q(s, a), the mean of both critics (equation 4)",
+        "cql/factor": "Lagrange factor of the penalty",
+        "cql/excess": "alpha times the gap, less the threshold of the Lagrange version, summed over both critics",
+        "cql/alpha": "weight of the entropy",
+    }
     config: CQLConfig
 
     def __init__(self, config: CQLConfig, spec: AgentSpec) -> None:
@@ -62,14 +76,13 @@ class CQL(Agent):
         self.policy = TanhGaussianPolicy(self.network("policy_network", obs, 2 * act), name="policy")
         self.q1, self.target_q1 = self.twin("q1", obs + act, 1)
         self.q2, self.target_q2 = self.twin("q2", obs + act, 1)
-        self.critic_variables = self.q1.trainable_variables + self.q2.trainable_variables
-        self.critic_optimizer = self.optimizer(config.critic_learning_rate, self.critic_variables)
-        self.policy_optimizer = self.optimizer(config.policy_learning_rate, self.policy.trainable_variables)
+        self.critic_optimizer = self.optimizer(config.critic_learning_rate, self.q1, self.q2)
+        self.policy_optimizer = self.optimizer(config.policy_learning_rate, self.policy)
         self.log_alpha = self.add_weight(name="log_alpha", shape=(), initializer="zeros")
-        self.alpha_optimizer = self.optimizer(config.policy_learning_rate, [self.log_alpha])
+        self.alpha_optimizer = self.optimizer(config.policy_learning_rate, self.log_alpha)
         if config.lagrange:
             self.log_factor = self.add_weight(name="log_factor", shape=(), initializer="zeros")
-            self.factor_optimizer = self.optimizer(config.critic_learning_rate, [self.log_factor])
+            self.factor_optimizer = self.optimizer(config.critic_learning_rate, self.log_factor)
 
     def draw(self, seed: tf.Tensor, batch_size: int) -> dict[str, tf.Tensor]:
         """`random` [samples, B, act] uniform in (0, 1); `policy_here`, `policy_next` of that shape, `policy` and `next`
@@ -84,7 +97,7 @@ class CQL(Agent):
             "next": stateless_normal(shape, seeds[4]),
         }
 
-    def td_target(self, batch: Batch, noise: tf.Tensor) -> tf.Tensor:
+    def critic_target(self, batch: Batch, noise: tf.Tensor) -> tf.Tensor:
         """r + gamma min Q'(s', a'), a' from the policy, [B, 1]."""
         actions, log_prob = self.policy.sample(batch["next_observations"], {"normal": noise})
         pair = tf.concat([batch["next_observations"], actions], -1)
@@ -114,50 +127,47 @@ class CQL(Agent):
         """The Lagrange factor of the penalty."""
         return tf.clip_by_value(tf.exp(self.log_factor.value), 0.0, 1e6) if self.config.lagrange else tf.constant(1.0)
 
-    def update_critics(self, batch: Batch, target: tf.Tensor, actions: tf.Tensor, log_prob: tf.Tensor) -> Metrics:
-        """Equation 4, or its Lagrange version (equation 30), whose factor is then updated."""
+    def critic_loss(self, batch: Batch, target: tf.Tensor, actions: tf.Tensor, log_prob: tf.Tensor) -> Loss:
+        """Equation 4, or its Lagrange version (equation 30)."""
         c, factor = self.config, self.factor()
         margin = c.lagrange_threshold if c.lagrange else 0.0
-        with tf.GradientTape() as tape:
-            td, metrics = losses.td_loss(self.q1, self.q2, batch, target)
-            gaps = [self.gap(q, batch, actions, log_prob) for q in (self.q1, self.q2)]
-            excess = tf.add_n([c.penalty * gap - margin for gap in gaps])
-            loss = td + factor * excess
-        self.critic_optimizer.apply(tape.gradient(loss, self.critic_variables), self.critic_variables)
-        if c.lagrange:
-            with tf.GradientTape() as tape:
-                factor_loss = -0.5 * self.factor() * excess
-            self.factor_optimizer.apply(tape.gradient(factor_loss, [self.log_factor]), [self.log_factor])
-        return metrics | {"critic/loss": loss, "cql/gap": tf.add_n(gaps) / 2.0, "cql/factor": factor}
+        td, metrics = losses.td_loss(self.q1, self.q2, batch, target)
+        gaps = [self.gap(q, batch, actions, log_prob) for q in (self.q1, self.q2)]
+        excess = tf.add_n([c.penalty * gap - margin for gap in gaps])
+        loss = td + factor * excess
+        own = {"cql/gap": tf.add_n(gaps) / 2.0, "cql/factor": factor, "cql/excess": excess}
+        return loss, metrics | {"critic/loss": loss} | own
 
-    def update_alpha(self, batch: Batch, noise: tf.Tensor) -> Metrics:
+    def factor_loss(self, excess: tf.Tensor) -> Loss:
+        """Equation 30 for the Lagrange factor: it grows while the penalty is above its threshold."""
+        return -0.5 * self.factor() * excess, {}
+
+    def alpha_loss(self, log_prob: tf.Tensor) -> Loss:
         """SAC's weight of the entropy: towards an entropy of -act."""
-        _, log_prob = self.policy.sample(batch["observations"], {"normal": noise})
-        with tf.GradientTape() as tape:
-            loss = -self.log_alpha.value * tf.reduce_mean(log_prob - self.spec.act_dim)
-        self.alpha_optimizer.apply(tape.gradient(loss, [self.log_alpha]), [self.log_alpha])
-        return {"policy/entropy": -tf.reduce_mean(log_prob), "cql/alpha": tf.exp(self.log_alpha.value)}
+        loss = -self.log_alpha.value * tf.reduce_mean(log_prob - self.spec.act_dim)
+        return loss, {"policy/entropy": -tf.reduce_mean(log_prob)}
 
-    def update_policy(self, batch: Batch, noise: tf.Tensor) -> Metrics:
+    def policy_loss(self, batch: Batch, noise: tf.Tensor) -> Loss:
         """SAC's loss, alpha log pi - min(Q1, Q2); in the first `bc_steps` with the data's log-likelihood for Q."""
-        observations, variables = batch["observations"], self.policy.trainable_variables
+        observations = batch["observations"]
         cloning = self.policy_optimizer.iterations.value < (self.config.bc_steps or 0)
-        with tf.GradientTape() as tape:
-            actions, log_prob = self.policy.sample(observations, {"normal": noise})
-            pair = tf.concat([observations, actions], -1)
-            q = tf.minimum(self.q1(pair), self.q2(pair))[:, 0]
-            data = self.policy.log_prob(observations, batch["actions"])
-            loss = tf.reduce_mean(tf.exp(self.log_alpha.value) * log_prob - tf.where(cloning, data, q))
-        self.policy_optimizer.apply(tape.gradient(loss, variables), variables)
-        return {"policy/loss": loss, "policy/log_prob": tf.reduce_mean(data)}
+        actions, log_prob = self.policy.sample(observations, {"normal": noise})
+        pair = tf.concat([observations, actions], -1)
+        q = tf.minimum(self.q1(pair), self.q2(pair))[:, 0]
+        data = self.policy.log_prob(observations, batch["actions"])
+        loss = tf.reduce_mean(tf.exp(self.log_alpha.value) * log_prob - tf.where(cloning, data, q))
+        return loss, {"policy/loss": loss, "policy/log_prob": tf.reduce_mean(data)}
 
     def step(self, batch: Batch, noise: dict[str, tf.Tensor]) -> Metrics:
         """One step as in the authors' code: policy and critics are updated against each other's old weights."""
-        metrics = self.update_alpha(batch, noise["policy"])
-        target = self.td_target(batch, noise["next"])
-        actions, log_prob = self.proposals(batch, noise)
-        metrics |= self.update_policy(batch, noise["policy"])
-        metrics |= self.update_critics(batch, target, actions, log_prob)
+        _, log_prob = self.policy.sample(batch["observations"], {"normal": noise["policy"]})
+        metrics = self.alpha_optimizer.minimise(lambda: self.alpha_loss(log_prob))
+        metrics["cql/alpha"] = tf.exp(self.log_alpha.value)
+        target, proposals = self.critic_target(batch, noise["next"]), self.proposals(batch, noise)
+        metrics |= self.policy_optimizer.minimise(lambda: self.policy_loss(batch, noise["policy"]))
+        metrics |= self.critic_optimizer.minimise(lambda: self.critic_loss(batch, target, *proposals))
+        if self.config.lagrange:
+            self.factor_optimizer.minimise(lambda: self.factor_loss(metrics["cql/excess"]))
         self.update_targets()
         return metrics
 

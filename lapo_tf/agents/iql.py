@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import keras
 import tensorflow as tf
 from typing_extensions import Self
 
 from lapo_tf.agents import losses
-from lapo_tf.agents.base import Agent, AgentConfig, AgentSpec, Batch, Metrics
+from lapo_tf.agents.base import Agent, AgentConfig, AgentSpec, Batch, Loss, Metrics
 from lapo_tf.agents.distributions import stateless_uniform
 from lapo_tf.agents.policies import GaussianPolicy, action_noise
 
@@ -19,6 +20,8 @@ LOG_STD_RANGE = (-5.0, 2.0)
 @dataclass(frozen=True)
 class IQLConfig(AgentConfig):
     """Hyper-parameters of IQL; defaults are the authors' for locomotion, `configs/` has those of other domains."""
+
+    name: ClassVar[str] = "iql"
 
     expectile: float = 0.7
     """Tau of the expectile regression of V (0.9 in antmaze)."""
@@ -54,6 +57,15 @@ class IQL(Agent):
 
     Config = IQLConfig
     batch_size = 256
+    METRICS = {
+        **losses.TD_METRICS,
+        "critic/v_loss": "expectile loss of V (equation 5)",
+        "critic/v_mean": "mean V(s) over the batch",
+        **losses.ADVANTAGE_METRICS,
+        "policy/loss": "negative mean of the weighted log-densities (equation 7)",
+        "policy/log_prob": "mean log-density of the data's actions under the policy",
+        "policy/weight_mean": "mean weight of the data's actions in the policy's likelihood",
+    }
     config: IQLConfig
 
     def __init__(self, config: IQLConfig, spec: AgentSpec) -> None:
@@ -65,12 +77,11 @@ class IQL(Agent):
         self.q1, self.target_q1 = self.twin("q1", obs + act, 1)
         self.q2, self.target_q2 = self.twin("q2", obs + act, 1)
         self.v = self.network("v", obs, 1)
-        self.critic_variables = self.q1.trainable_variables + self.q2.trainable_variables
-        self.critic_optimizer = self.optimizer(config.critic_learning_rate, self.critic_variables)
-        self.value_optimizer = self.optimizer(config.value_learning_rate, self.v.trainable_variables)
+        self.critic_optimizer = self.optimizer(config.critic_learning_rate, self.q1, self.q2)
+        self.value_optimizer = self.optimizer(config.value_learning_rate, self.v)
         rate = config.policy_learning_rate
         decay = keras.optimizers.schedules.CosineDecay(rate, config.decay_steps) if config.decay_steps else rate
-        self.policy_optimizer = self.optimizer(decay, self.policy.trainable_variables)
+        self.policy_optimizer = self.optimizer(decay, self.policy)
 
     def draw(self, seed: tf.Tensor, batch_size: int) -> dict[str, tf.Tensor]:
         """With dropout `dropout_0`, … [B, width] uniform for the hidden layers."""
@@ -85,47 +96,35 @@ class IQL(Agent):
         pair = tf.concat([batch["observations"], batch["actions"]], -1)
         return tf.minimum(self.target_q1(pair), self.target_q2(pair))
 
-    def update_value(self, batch: Batch, q: tf.Tensor) -> Metrics:
+    def value_loss(self, batch: Batch, q: tf.Tensor) -> Loss:
         """Equation 5: expectile regression of V on Q'(s, a)."""
-        variables = self.v.trainable_variables
-        with tf.GradientTape() as tape:
-            error = q - self.v(batch["observations"])
-            asymmetry = tf.where(error > 0.0, self.config.expectile, 1.0 - self.config.expectile)
-            loss = tf.reduce_mean(asymmetry * error**2)
-        self.value_optimizer.apply(tape.gradient(loss, variables), variables)
-        return {"critic/v_loss": loss, "critic/v_mean": tf.reduce_mean(q - error)}
+        error = q - self.v(batch["observations"])
+        asymmetry = tf.where(error > 0.0, self.config.expectile, 1.0 - self.config.expectile)
+        loss = tf.reduce_mean(asymmetry * error**2)
+        return loss, {"critic/v_loss": loss, "critic/v_mean": tf.reduce_mean(q - error)}
 
-    def update_policy(self, batch: Batch, advantage: tf.Tensor, masks: list[tf.Tensor]) -> Metrics:
+    def policy_loss(self, batch: Batch, advantage: tf.Tensor, masks: list[tf.Tensor]) -> Loss:
         """Equation 7: advantage-weighted regression."""
         weight = tf.minimum(tf.exp(self.config.temperature * advantage), self.config.weight_max)
-        variables = self.policy.trainable_variables
-        with tf.GradientTape() as tape:
-            log_prob = self.policy.distribution(batch["observations"], masks).log_prob(batch["actions"])
-            loss = -tf.reduce_mean(weight * log_prob)
-        self.policy_optimizer.apply(tape.gradient(loss, variables), variables)
-        return {
-            "policy/loss": loss,
-            "policy/log_prob": tf.reduce_mean(log_prob),
-            "policy/weight_mean": tf.reduce_mean(weight),
-        }
+        log_prob = self.policy.distribution(batch["observations"], masks).log_prob(batch["actions"])
+        loss = -tf.reduce_mean(weight * log_prob)
+        means = {"policy/log_prob": tf.reduce_mean(log_prob), "policy/weight_mean": tf.reduce_mean(weight)}
+        return loss, {"policy/loss": loss} | means
 
-    def update_critics(self, batch: Batch) -> Metrics:
-        """Equation 6: r + gamma V(s')."""
-        target = losses.td_target(batch, self.config.discount, self.v(batch["next_observations"]))
-        with tf.GradientTape() as tape:
-            loss, metrics = losses.td_loss(self.q1, self.q2, batch, target)
-        self.critic_optimizer.apply(tape.gradient(loss, self.critic_variables), self.critic_variables)
-        return metrics | {"critic/loss": loss}
+    def critic_target(self, batch: Batch) -> tf.Tensor:
+        """Equation 6: r + gamma V(s') [B, 1]."""
+        return losses.td_target(batch, self.config.discount, self.v(batch["next_observations"]))
 
     def step(self, batch: Batch, noise: dict[str, tf.Tensor]) -> Metrics:
         """One step in the order of the authors' code: V, policy with the new V, critics with the new V, targets."""
         keep = 1.0 - self.config.dropout
         masks = [tf.cast(noise[name] < keep, tf.float32) / keep for name in sorted(noise)]
         q = self.target_q(batch)
-        metrics = self.update_value(batch, q)
+        metrics = self.value_optimizer.minimise(lambda: self.value_loss(batch, q))
         advantage = (q - self.v(batch["observations"]))[:, 0]
-        metrics |= self.update_policy(batch, advantage, masks)
-        metrics |= self.update_critics(batch)
+        metrics |= self.policy_optimizer.minimise(lambda: self.policy_loss(batch, advantage, masks))
+        target = self.critic_target(batch)
+        metrics |= self.critic_optimizer.minimise(lambda: losses.td_loss(self.q1, self.q2, batch, target))
         self.update_targets()
         return metrics | losses.advantage_metrics(advantage)
 

@@ -1,22 +1,23 @@
 """LAPO: latent-variable advantage-weighted policy optimization (Chen et al., 2022).
 
-Where the paper's text and the authors' code, which made the published tables, disagree, both choices are fields of
-`LAPOConfig`; the defaults follow the code, except for the latent policy, which is the paper's truncated Gaussian.
+Where the paper's text and the authors' code disagree this is the code, which made the published tables; the text's
+choices are in `lapo_paper`. One choice is the text's: the latent policy is a truncated Gaussian by default.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from lapo_tf.agents import losses
-from lapo_tf.agents.base import Agent, AgentConfig, AgentSpec, Batch, Metrics
+from lapo_tf.agents.base import AgentConfig, AgentSpec, Batch, Loss, Metrics
 from lapo_tf.agents.distributions import TruncatedNormal, observation_normal, stateless_normal, stateless_uniform
+from lapo_tf.agents.latent import LatentAgent
 
 tfd = tfp.distributions
 
@@ -24,6 +25,8 @@ tfd = tfp.distributions
 @dataclass(frozen=True)
 class LAPOConfig(AgentConfig):
     """Hyper-parameters of LAPO."""
+
+    name: ClassVar[str] = "lapo"
 
     hidden: tuple[int, ...] = (256, 256, 256)
     """Widths of the hidden layers, the same in every network."""
@@ -46,34 +49,13 @@ class LAPOConfig(AgentConfig):
     """Standard deviation of the noise on the target latent in V's target (tanh policy only; authors' code)."""
     latent_noise_clip: float = 0.2
     """Bound of that noise."""
-    weight: Literal["step", "exponential"] = "step"
-    """Importance weight of the CVAE's loss: `expectile` where A > 0, else 1 - expectile (authors' code), or
-    exp(A / temperature) (paper, below equation 4)."""
     expectile: float = 0.9
-    """Step weight of actions with positive advantage."""
-    temperature: float = 1.0
-    """Lambda of the exponential weight. The paper gives no value."""
-    weight_max: float = 100.0
-    """Upper bound of the exponential weight, as in AWAC's and IQL's code; the paper has none."""
-    advantage: Literal["td", "q"] = "td"
-    """A(s, a) = r + gamma Q'(s', pi'(s')) - V(s) (authors' code) or Q(s, a) - V(s) (paper, below equation 2)."""
-    value: Literal["network", "policy"] = "network"
-    """V(s) from a network regressed on Q'(s, pi'(s)) (authors' code), or Q'(s, pi'(s)) itself (paper, equation 8)."""
+    """Importance weight in the CVAE's loss where A > 0; elsewhere it is 1 - expectile (authors' code)."""
     doubleq_min: float = 1.0
     """Weight d in d min(Q1', Q2') + (1 - d) max(Q1', Q2') (authors' code; 0.7 on antmaze)."""
-    clip_value: bool = True
-    """Clip V's target to [r_min, r_max] / (1 - discount) of the data (authors' code; the paper does not)."""
     value_horizon: float | None = None
-    """The bounds of that clipping are this many of the largest and smallest rewards; default: 1 / (1 - discount).
-    It is 1 where an episode ends with its first reward (antmaze, authors' code)."""
-    mask_terminals: bool = True
-    """Do not bootstrap from terminal states (authors' code); the paper's equation 2 leaves the mask out."""
-    decoder: Literal["polyak", "previous"] = "polyak"
-    """theta': the decoder that the policy and the values use is a Polyak average (authors' code) or the decoder of the
-    previous iteration (paper, algorithm 1)."""
-    order: Literal["critic_first", "decoder_first"] = "critic_first"
-    """Order within a step: critics, weights, CVAE, policy (authors' code) or CVAE, critics, policy with weights from
-    the values before the step (paper, algorithm 1)."""
+    """V's target is clipped to this many of the data's smallest and largest rewards; default: 1 / (1 - discount). It is
+    1 where an episode ends with its first reward (antmaze, authors' code)."""
     kl_weight: float = 1.0
     """Beta of equation 7 (authors' code: 1; 0.3 on maze2d)."""
     critic_learning_rate: float = 2e-4
@@ -86,8 +68,7 @@ class LAPOConfig(AgentConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check("latent_ratio", self.latent_ratio > 0, "at least 1")
-        for name in ("latent_bound", "temperature", "weight_max"):
-            self.check(name, getattr(self, name) > 0, "a number above 0")
+        self.check("latent_bound", self.latent_bound > 0, "a number above 0")
         self.check("value_horizon", self.value_horizon is None or self.value_horizon >= 1, "at least 1")
         self.check(
             "latent_scale_min", 0 < self.latent_scale_min <= self.latent_scale_max, "0 < min <= latent_scale_max"
@@ -98,42 +79,58 @@ class LAPOConfig(AgentConfig):
             self.check(name, 0 <= getattr(self, name) <= 1, "0 to 1")
 
 
-class LAPO(Agent):
+class LAPO(LatentAgent):
     """Networks, losses and one update step. Observations and actions are standardised unless said otherwise."""
 
     Config = LAPOConfig
     batch_size = 512
     action_units = "std"
+    METRICS = {
+        **losses.TD_METRICS,
+        "critic/loss": "what the critics minimise: the sum of the losses of Q1, Q2 and V",
+        "critic/v_loss": "mean squared error of V against its target (equation 8)",
+        "critic/v_mean": "mean of V's target: the value of the latent policy's own action, in scaled rewards",
+        **losses.ADVANTAGE_METRICS,
+        "vae/loss": "importance-weighted negative evidence lower bound (equation 7)",
+        **LatentAgent.VAE_METRICS,
+        "vae/weight_mean": "mean importance weight",
+        "policy/loss": "negative mean Q1 of the latent policy's actions (equation 9)",
+        "policy/latent_abs": "mean absolute value of the latent policy's latents",
+    }
     config: LAPOConfig
 
     def __init__(self, config: LAPOConfig, spec: AgentSpec) -> None:
         super().__init__(config, spec)
         obs, act = spec.obs_dim, spec.act_dim
         self.latent_dim = config.latent_ratio * act
-        self.encoder = self.network("encoder", obs + act, 2 * self.latent_dim)  # (s, a) -> mean, log variance
-        self.decoder = self.network("decoder", obs + self.latent_dim, act)  # (s, z) -> action
+        self.encoder = self.network("encoder", obs + act, 2 * self.latent_dim)
+        self.decoder = self.network("decoder", obs + self.latent_dim, act)
+        self.policy = self.target_policy = None
         if config.latent_policy != "prior":
-            head = 2 if config.latent_policy == "truncated_gaussian" else 1
-            self.policy, self.target_policy = self.twin("policy", obs, head * self.latent_dim)
-            self.policy_optimizer = self.optimizer(config.policy_learning_rate, self.policy.trainable_variables)
+            heads = 2 if config.latent_policy == "truncated_gaussian" else 1
+            self.policy, self.target_policy = self.twin("policy", obs, heads * self.latent_dim)
+            self.policy_optimizer = self.optimizer(config.policy_learning_rate, self.policy)
         self.q1, self.target_q1 = self.twin("q1", obs + act, 1)
         self.q2, self.target_q2 = self.twin("q2", obs + act, 1)
         self.target_decoder = self.network("target_decoder", obs + self.latent_dim, act)
-        self.follow(self.target_decoder, self.decoder, config.polyak if config.decoder == "polyak" else 1.0)
-        critics = [self.q1, self.q2]
-        if config.value == "network":
-            self.v = self.network("v", obs, 1)
-            critics.append(self.v)
-        self.critic_variables = [w for net in critics for w in net.trainable_variables]
-        self.vae_variables = self.encoder.trainable_variables + self.decoder.trainable_variables
-        self.critic_optimizer = self.optimizer(config.critic_learning_rate, self.critic_variables)
-        self.vae_optimizer = self.optimizer(config.vae_learning_rate, self.vae_variables)
+        self.follow(self.target_decoder, self.decoder, config.polyak)
+        self.build_value()
+        self.vae_optimizer = self.optimizer(config.vae_learning_rate, self.encoder, self.decoder)
 
-    # Random numbers
+    def build_value(self) -> None:
+        """V, a network that is trained with the critics (authors' code)."""
+        self.v = self.network("v", self.spec.obs_dim, 1)
+        self.critic_optimizer = self.optimizer(self.config.critic_learning_rate, self.q1, self.q2, self.v)
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        return tuple(name for name in self.METRICS if self.policy is not None or not name.startswith("policy/"))
+
+    # The latent policy
 
     def draw(self, seed: tf.Tensor, batch_size: int) -> dict[str, tf.Tensor]:
         """`posterior` [B, latent] normal; `value`, `next_value`, `policy`: for the latents of the policy's actions,
-        normal, or uniform for the truncated Gaussian."""
+        normal, or uniform for the truncated Gaussian. What is missing is not random."""
         seeds = tf.random.split(seed, num=4, alg="philox")
         shape = (batch_size, self.latent_dim)
         normal = lambda k: stateless_normal(shape, seeds[k])  # noqa: E731
@@ -144,7 +141,22 @@ class LAPO(Agent):
         uniform = lambda k: stateless_uniform(shape, seeds[k])  # noqa: E731
         return {"posterior": normal(0), "value": uniform(1), "next_value": uniform(2), "policy": uniform(3)}
 
-    # Pieces
+    def latent(
+        self, policy: keras.Model | None, observations: tf.Tensor, noise: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Latents [B, latent] at observations [B, obs], sampled with the noise of `draw`; without it, the mode."""
+        c = self.config
+        if policy is None:
+            return observation_normal(observations, self.latent_dim) if noise is None else noise
+        if c.latent_policy == "tanh":
+            mode = policy(observations)
+            mode = mode if math.isinf(c.latent_bound) else c.latent_bound * tf.tanh(mode)
+            if noise is None:
+                return mode
+            # Target smoothing as in TD3, in the latent space.
+            return mode + tf.clip_by_value(c.latent_noise * noise, -c.latent_noise_clip, c.latent_noise_clip)
+        distribution = self.latent_distribution(policy, observations)
+        return distribution.mode() if noise is None else distribution.quantile(noise)
 
     def latent_distribution(self, policy: keras.Model, observations: tf.Tensor) -> tfp.distributions.Distribution:
         """The Gaussian latent policy at observations [B, obs], truncated; its location lies within the bounds."""
@@ -155,127 +167,69 @@ class LAPO(Agent):
             return tfd.Normal(loc, scale)
         return TruncatedNormal(c.latent_bound * tf.tanh(loc), scale, -c.latent_bound, c.latent_bound)
 
-    def latent(self, which: str, observations: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
-        """Latents [B, latent] of the latent policy, `which` is "policy" or "target_policy".
+    # Values
 
-        Args:
-            noise: what `draw` gives for a sample; without it, the mode.
-        """
-        c = self.config
-        if c.latent_policy == "prior":
-            return observation_normal(observations, self.latent_dim) if noise is None else noise
-        policy = getattr(self, which)
-        if c.latent_policy == "tanh":
-            return (
-                policy(observations) if math.isinf(c.latent_bound) else c.latent_bound * tf.tanh(policy(observations))
-            )
-        distribution = self.latent_distribution(policy, observations)
-        return distribution.mode() if noise is None else distribution.quantile(noise)
-
-    def target_q(self, observations: tf.Tensor, latents: tf.Tensor) -> tf.Tensor:
-        """Q'(s, decoder'(s, z)) [B, 1], the two critics mixed by `doubleq_min`."""
-        pair = tf.concat([observations, self.target_decoder(tf.concat([observations, latents], -1))], -1)
+    def target_q(self, observations: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
+        """Q'(s, decoder'(s, z)) [B, 1] at the target policy's latents; both critics mixed by `doubleq_min`."""
+        latents = self.latent(self.target_policy, observations, noise)
+        pair = tf.concat([observations, self.decode(observations, latents)], -1)
         return losses.mixed(self.target_q1(pair), self.target_q2(pair), self.config.doubleq_min)
 
-    def value_target(self, observations: tf.Tensor, noise: dict[str, tf.Tensor] | None) -> tf.Tensor:
-        """Equation 8: Q' at the target policy's action, [B, 1]; without noise, at its mode."""
-        c = self.config
-        latents = self.latent("target_policy", observations, None if noise is None else noise["value"])
-        if noise is not None and c.latent_policy == "tanh":  # target smoothing as in TD3, in the latent space
-            latents += tf.clip_by_value(c.latent_noise * noise["value"], -c.latent_noise_clip, c.latent_noise_clip)
-        value = self.target_q(observations, latents)
-        if c.clip_value:
-            # An episode may also be one step long: so the bounds hold that one reward, too. (The authors' code lacks
-            # this; its tasks have rewards of 0, for which it makes no difference.)
-            low, high, horizon = self.spec.scaling.reward_min, self.spec.scaling.reward_max, c.value_horizon
-            horizon = 1.0 / (1.0 - c.discount) if horizon is None else horizon
-            value = tf.clip_by_value(value, min(low, low * horizon), max(high, high * horizon))
-        return value
+    def clip_value(self, value: tf.Tensor) -> tf.Tensor:
+        """V's target within what an episode can return (authors' code).
 
-    def data_advantage(self, batch: Batch, next_q: tf.Tensor, value_target: tf.Tensor) -> tf.Tensor:
-        """A(s, a) of the data's actions, [B, 1], given Q' at the policy's action in s' and `value_target` of s."""
-        c = self.config
-        if c.advantage == "td":
-            q = batch["rewards"] + self.continues(batch) * c.discount * next_q
-        else:
-            pair = tf.concat([batch["observations"], batch["actions"]], -1)
-            q = tf.minimum(self.q1(pair), self.q2(pair))
-        return q - (self.v(batch["observations"]) if c.value == "network" else value_target)
+        An episode may also be one step long: so the bounds hold that one reward, too. (The authors' code lacks this;
+        its tasks have rewards of 0, for which it makes no difference.)
+        """
+        low, high, horizon = self.spec.scaling.reward_min, self.spec.scaling.reward_max, self.config.value_horizon
+        horizon = 1.0 / (1.0 - self.config.discount) if horizon is None else horizon
+        return tf.clip_by_value(value, min(low, low * horizon), max(high, high * horizon))
+
+    def td_target(self, batch: Batch, next_value: tf.Tensor) -> tf.Tensor:
+        """r + gamma V(s') [B, 1]."""
+        return losses.td_target(batch, self.config.discount, next_value)
 
     def importance_weight(self, advantage: tf.Tensor) -> tf.Tensor:
-        """omega of equation 7 from A(s, a), [B, 1] each."""
-        c = self.config
-        if c.weight == "step":
-            return tf.where(advantage > 0.0, c.expectile, 1.0 - c.expectile)
-        return tf.minimum(tf.exp(advantage / c.temperature), c.weight_max)
+        """omega of equation 7 from A(s, a), [B, 1] each; a step where the paper has exp(A / lambda)."""
+        return tf.where(advantage > 0.0, self.config.expectile, 1.0 - self.config.expectile)
 
-    # Updates
+    # Losses
 
-    def update_critics(self, batch: Batch, value_target: tf.Tensor, next_value: tf.Tensor) -> Metrics:
-        """Equation 2 for both critics and, if there is one, the regression of V on `value_target`."""
-        target = batch["rewards"] + self.continues(batch) * self.config.discount * next_value
-        with tf.GradientTape() as tape:
-            loss, metrics = losses.td_loss(self.q1, self.q2, batch, target)
-            if self.config.value == "network":
-                v_loss = tf.reduce_mean((self.v(batch["observations"]) - value_target) ** 2)
-                loss += v_loss
-                metrics["critic/v_loss"] = v_loss
-        self.critic_optimizer.apply(tape.gradient(loss, self.critic_variables), self.critic_variables)
-        return metrics | {"critic/loss": loss, "critic/v_mean": tf.reduce_mean(value_target)}
+    def critic_loss(self, batch: Batch, target: tf.Tensor, value_target: tf.Tensor) -> Loss:
+        """Equation 2 for both critics, and the regression of V on the target policy's value (equation 8)."""
+        loss, metrics = losses.td_loss(self.q1, self.q2, batch, target)
+        v_loss = tf.reduce_mean((self.v(batch["observations"]) - value_target) ** 2)
+        loss += v_loss
+        return loss, metrics | {"critic/loss": loss, "critic/v_loss": v_loss}
 
-    def update_vae(self, batch: Batch, weight: tf.Tensor, noise: tf.Tensor) -> Metrics:
+    def vae_loss(self, batch: Batch, weight: tf.Tensor, noise: tf.Tensor) -> Loss:
         """Equation 7: the importance-weighted evidence lower bound of the data's actions."""
-        with tf.GradientTape() as tape:
-            reconstruction, kl = losses.elbo(self.encoder, self.decoder, batch, noise)
-            loss = tf.reduce_mean(weight[:, 0] * (reconstruction + self.config.kl_weight * kl))
-        self.vae_optimizer.apply(tape.gradient(loss, self.vae_variables), self.vae_variables)
-        return {
-            "vae/loss": loss,
-            "vae/reconstruction": tf.reduce_mean(reconstruction),
-            "vae/kl": tf.reduce_mean(kl),
-            "vae/weight_mean": tf.reduce_mean(weight),
-        }
+        reconstruction, kl = self.elbo(batch, noise)
+        loss = tf.reduce_mean(weight[:, 0] * (reconstruction + self.config.kl_weight * kl))
+        means = {"vae/reconstruction": reconstruction, "vae/kl": kl, "vae/weight_mean": weight}
+        return loss, {"vae/loss": loss} | {name: tf.reduce_mean(values) for name, values in means.items()}
 
-    def update_policy(self, batch: Batch, uniform: tf.Tensor | None) -> Metrics:
+    def policy_loss(self, batch: Batch, noise: tf.Tensor | None) -> Loss:
         """Equation 9: the latent policy climbs Q through the decoder theta'."""
         observations = batch["observations"]
-        variables = self.policy.trainable_variables
-        with tf.GradientTape() as tape:
-            latents = self.latent("policy", observations, uniform)
-            actions = self.target_decoder(tf.concat([observations, latents], -1))
-            loss = -tf.reduce_mean(self.q1(tf.concat([observations, actions], -1)))
-        self.policy_optimizer.apply(tape.gradient(loss, variables), variables)
-        return {"policy/loss": loss, "policy/latent_abs": tf.reduce_mean(tf.abs(latents))}
+        latents = self.latent(self.policy, observations, noise)
+        loss = -tf.reduce_mean(self.q1(tf.concat([observations, self.decode(observations, latents)], -1)))
+        return loss, {"policy/loss": loss, "policy/latent_abs": tf.reduce_mean(tf.abs(latents))}
 
     def step(self, batch: Batch, noise: dict[str, tf.Tensor]) -> Metrics:
-        """One iteration of algorithm 1, in the paper's or the authors' order."""
-        c = self.config
+        """One iteration of algorithm 1 in the order of the authors' code: critics, weights, CVAE, policy, targets."""
         observations, next_observations = batch["observations"], batch["next_observations"]
-        next_latents = self.latent("target_policy", next_observations, noise.get("next_value"))
-        next_q = self.target_q(next_observations, next_latents)
-        value_target = self.value_target(observations, noise)
-        next_value = self.v(next_observations) if c.value == "network" else next_q
-
-        def weights() -> tuple[tf.Tensor, tf.Tensor]:
-            advantage = self.data_advantage(batch, next_q, value_target)
-            return self.importance_weight(advantage), advantage
-
-        if c.order == "decoder_first":
-            weight, advantage = weights()
-            metrics = self.update_vae(batch, weight, noise["posterior"])
-            metrics |= self.update_critics(batch, value_target, next_value)
-        else:
-            metrics = self.update_critics(batch, value_target, next_value)
-            weight, advantage = weights()
-            metrics |= self.update_vae(batch, weight, noise["posterior"])
-        if c.latent_policy != "prior":
-            metrics |= self.update_policy(batch, noise.get("policy"))
+        next_q = self.target_q(next_observations, noise.get("next_value"))
+        value_target = self.clip_value(self.target_q(observations, noise["value"]))
+        target = self.td_target(batch, self.v(next_observations))
+        metrics = self.critic_optimizer.minimise(lambda: self.critic_loss(batch, target, value_target))
+        advantage = self.td_target(batch, next_q) - self.v(observations)
+        weight = self.importance_weight(advantage)
+        metrics |= self.vae_optimizer.minimise(lambda: self.vae_loss(batch, weight, noise["posterior"]))
+        if self.policy is not None:
+            metrics |= self.policy_optimizer.minimise(lambda: self.policy_loss(batch, noise.get("policy")))
         self.update_targets()
-        return metrics | losses.advantage_metrics(advantage)
-
-    def continues(self, batch: Batch) -> tf.Tensor:
-        """1 where the next state's value counts, [B, 1]."""
-        return 1.0 - batch["terminals"] if self.config.mask_terminals else tf.ones_like(batch["terminals"])
+        return metrics | {"critic/v_mean": tf.reduce_mean(value_target)} | losses.advantage_metrics(advantage)
 
     # Acting
 
@@ -284,19 +238,13 @@ class LAPO(Agent):
         return self.decode(observations, self.policy_latent(observations))
 
     def policy_latent(self, observations: tf.Tensor) -> tf.Tensor:
-        return self.latent("policy", observations, None)
+        return self.latent(self.policy, observations)
 
     def decode(self, observations: tf.Tensor, latents: tf.Tensor) -> tf.Tensor:
+        """By theta', the decoder's Polyak average, which values and policy see, too (authors' code)."""
         return self.target_decoder(tf.concat([observations, latents], -1))
 
-    def encode(self, observations: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
-        return tf.split(self.encoder(tf.concat([observations, actions], -1)), 2, axis=-1)[0]
-
     def advantage(self, batch: Batch) -> tf.Tensor:
-        next_latents = self.latent("target_policy", batch["next_observations"], None)
-        next_q = self.target_q(batch["next_observations"], next_latents)
-        return self.data_advantage(batch, next_q, self.value_target(batch["observations"], None))
-
-    def model_action(self, observations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Decoded from z ~ N(0, I): the generative model alone."""
-        return losses.decode_prior(self.target_decoder, observations, self.latent_dim, seed)
+        """A(s, a) [B, 1] of a batch's actions as training weighs them, but with the policy's modes, not samples."""
+        next_q = self.target_q(batch["next_observations"], None)
+        return self.td_target(batch, next_q) - self.v(batch["observations"])

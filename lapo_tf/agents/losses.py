@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 
-from lapo_tf.agents.base import Batch, Metrics
-from lapo_tf.agents.distributions import stateless_normal
+from lapo_tf.agents.base import Batch, Loss, Metrics
 
-tfd = tfp.distributions
-
-# Likelihood of an action given the decoder's mean: the negative log-density of N(mean, 1/2) is the squared error plus
-# a constant, so the evidence lower bound is made of the squared error that the authors of BCQ, PLAS and LAPO write.
-DECODER_SCALE = math.sqrt(0.5)
+TD_METRICS = {
+    "critic/loss": "what the critics minimise: the sum of both losses",
+    "critic/q1_loss": "mean squared temporal-difference error of Q1",
+    "critic/q2_loss": "the same for Q2",
+    "critic/q_mean": "mean Q1(s, a) over the batch, in scaled rewards",
+}
+"""Of `td_loss`."""
+ADVANTAGE_METRICS = {
+    "advantage/mean": "mean advantage of the data's actions",
+    "advantage/positive": "share of the data's actions with a positive advantage",
+}
+"""Of `advantage_metrics`."""
 
 
 def mixed(q1: tf.Tensor, q2: tf.Tensor, minimum: float) -> tf.Tensor:
@@ -30,61 +33,14 @@ def td_target(batch: Batch, discount: float, next_value: tf.Tensor) -> tf.Tensor
     return batch["rewards"] + (1.0 - batch["terminals"]) * discount * next_value
 
 
-def td_loss(q1: keras.Model, q2: keras.Model, batch: Batch, target: tf.Tensor) -> tuple[tf.Tensor, Metrics]:
+def td_loss(q1: keras.Model, q2: keras.Model, batch: Batch, target: tf.Tensor) -> Loss:
     """Sum of the mean squared errors of both critics at the data's actions, and the metrics that go with it."""
     pair = tf.concat([batch["observations"], batch["actions"]], -1)
     values1, values2 = q1(pair), q2(pair)
     loss1, loss2 = tf.reduce_mean((values1 - target) ** 2), tf.reduce_mean((values2 - target) ** 2)
-    metrics = {"critic/q1_loss": loss1, "critic/q2_loss": loss2, "critic/q_mean": tf.reduce_mean(values1)}
-    return loss1 + loss2, metrics
-
-
-def elbo(
-    encoder: keras.Model,
-    decoder: keras.Model,
-    batch: Batch,
-    noise: tf.Tensor,
-    log_variance: tuple[float, float] | None = None,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """The two parts of a conditional VAE's negative evidence lower bound of the data's actions.
-
-    Args:
-        encoder: (s, a) -> mean and log variance of the posterior; decoder: (s, z) -> action.
-        noise: standard normal [B, latent].
-        log_variance: bounds of the posterior's log variance.
-
-    Returns:
-        Reconstruction [B]: squared error summed over the action's dimensions. KL divergence [B] of the posterior from
-        N(0, I), summed over the latent's.
-    """
-    observations, actions = batch["observations"], batch["actions"]
-    prior = tfd.MultivariateNormalDiag(tf.zeros_like(noise), tf.ones_like(noise))
-    mean, log_var = tf.split(encoder(tf.concat([observations, actions], -1)), 2, axis=-1)
-    if log_variance is not None:
-        log_var = tf.clip_by_value(log_var, *log_variance)
-    posterior = tfd.MultivariateNormalDiag(mean, tf.exp(0.5 * log_var))
-    latents = mean + posterior.stddev() * noise
-    decoded = decoder(tf.concat([observations, latents], -1))
-    likelihood = tfd.MultivariateNormalDiag(decoded, DECODER_SCALE * tf.ones_like(decoded))
-    # Relative to the density's peak, so that it is the squared error and a perfect decoder scores zero.
-    reconstruction = likelihood.log_prob(likelihood.mode()) - likelihood.log_prob(actions)
-    return reconstruction, tfd.kl_divergence(posterior, prior)
-
-
-def update_vae(agent: Any, batch: Batch, noise: tf.Tensor) -> Metrics:
-    """A step of the VAE in BCQ's and PLAS' code: means over dimensions, log standard deviation in [-4, 15]."""
-    with tf.GradientTape() as tape:
-        parts = elbo(agent.encoder, agent.decoder, batch, noise, log_variance=(-8.0, 30.0))
-        reconstruction, kl = (tf.reduce_mean(part) for part in parts)
-        loss = reconstruction / agent.spec.act_dim + agent.config.kl_weight * kl / agent.latent_dim
-    agent.vae_optimizer.apply(tape.gradient(loss, agent.vae_variables), agent.vae_variables)
-    return {"vae/loss": loss, "vae/reconstruction": reconstruction, "vae/kl": kl}
-
-
-def decode_prior(decoder: keras.Model, observations: tf.Tensor, latent_dim: int, seed: tf.Tensor) -> tf.Tensor:
-    """Actions [B, act] of a generative model alone: decoded from z ~ N(0, I)."""
-    z = stateless_normal((observations.shape[0], latent_dim), seed)
-    return decoder(tf.concat([observations, z], -1))
+    loss = loss1 + loss2
+    q_mean = tf.reduce_mean(values1)
+    return loss, {"critic/loss": loss, "critic/q1_loss": loss1, "critic/q2_loss": loss2, "critic/q_mean": q_mean}
 
 
 def pair_all(observations: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import keras
@@ -66,6 +66,13 @@ class Adam(keras.optimizers.Adam):
 
     def __init__(self, learning_rate: float, epsilon: float = 1e-8, **kwargs) -> None:
         super().__init__(learning_rate=learning_rate, epsilon=epsilon, **kwargs)
+
+    def minimise(self, loss: Callable[[], tuple[tf.Tensor, dict[str, tf.Tensor]]]) -> dict[str, tf.Tensor]:
+        """One step of this optimiser's variables down `loss() -> (scalar, metrics)`; returns the metrics."""
+        with tf.GradientTape() as tape:
+            value, metrics = loss()
+        self.apply(tape.gradient(value, self._trainable_variables))
+        return metrics
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         """No sum over replicas: there is one.

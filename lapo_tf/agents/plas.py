@@ -7,23 +7,21 @@ frozen decoder, with an optional small perturbation of the decoded action.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import tensorflow as tf
 from typing_extensions import Self
 
 from lapo_tf.agents import losses
-from lapo_tf.agents.base import Agent, AgentConfig, AgentSpec, Batch, Metrics
+from lapo_tf.agents.base import AgentConfig, AgentSpec, Batch, Loss, Metrics
 from lapo_tf.agents.distributions import stateless_normal
-
-METRICS = (
-    *("vae/loss", "vae/reconstruction", "vae/kl", "critic/loss", "critic/q1_loss", "critic/q2_loss", "critic/q_mean"),
-    *("policy/loss", "policy/latent_abs"),
-)
-
+from lapo_tf.agents.latent import LatentAgent
 
 @dataclass(frozen=True)
 class PLASConfig(AgentConfig):
     """Hyper-parameters of PLAS; defaults are those of the authors' code."""
+
+    name: ClassVar[str] = "plas"
 
     hidden: tuple[int, ...] = (400, 300)
     """Widths of the hidden layers of critics, latent policy and perturbation."""
@@ -60,11 +58,19 @@ class PLASConfig(AgentConfig):
         return replace(self, vae_steps=steps // 2) if self.vae_steps is None else self
 
 
-class PLAS(Agent):
+class PLAS(LatentAgent):
     """Networks, losses and one update step. Actions are scaled to [-1, 1]."""
 
     Config = PLASConfig
     batch_size = 100
+    METRICS = {
+        **losses.TD_METRICS,
+        "vae/loss": "mean squared error per action dimension plus `kl_weight` times the divergence per latent dimension",
+        **LatentAgent.VAE_METRICS,
+        "policy/loss": "negative mean Q1 of the policy's actions",
+        "policy/latent_abs": "mean absolute value of the policy's latents",
+    }
+    """Those that the present phase lacks are 0."""
     config: PLASConfig
 
     def __init__(self, config: PLASConfig, spec: AgentSpec) -> None:
@@ -76,15 +82,13 @@ class PLAS(Agent):
         self.policy, self.target_policy = self.twin("policy", obs, self.latent_dim, activation="tanh")
         self.q1, self.target_q1 = self.twin("q1", obs + act, 1)
         self.q2, self.target_q2 = self.twin("q2", obs + act, 1)
-        self.policy_variables = self.policy.trainable_variables
+        policies = [self.policy]
         if config.perturbation:
             self.shift, self.target_shift = self.twin("shift", obs + act, act, activation="tanh")
-            self.policy_variables = self.policy_variables + self.shift.trainable_variables
-        self.critic_variables = self.q1.trainable_variables + self.q2.trainable_variables
-        self.vae_variables = self.encoder.trainable_variables + self.decoder.trainable_variables
-        self.vae_optimizer = self.optimizer(config.vae_learning_rate, self.vae_variables)
-        self.critic_optimizer = self.optimizer(config.critic_learning_rate, self.critic_variables)
-        self.policy_optimizer = self.optimizer(config.policy_learning_rate, self.policy_variables)
+            policies.append(self.shift)
+        self.vae_optimizer = self.optimizer(config.vae_learning_rate, self.encoder, self.decoder)
+        self.critic_optimizer = self.optimizer(config.critic_learning_rate, self.q1, self.q2)
+        self.policy_optimizer = self.optimizer(config.policy_learning_rate, *policies)
 
     def draw(self, seed: tf.Tensor, batch_size: int) -> dict[str, tf.Tensor]:
         """`posterior` [B, latent] normal."""
@@ -101,53 +105,37 @@ class PLAS(Agent):
             actions = tf.clip_by_value(actions + change, -1.0, 1.0)
         return latents, actions
 
-    def update_vae(self, batch: Batch, noise: tf.Tensor) -> Metrics:
-        """The evidence lower bound of the data's actions (algorithm 1), with the authors' means over dimensions."""
-        return losses.update_vae(self, batch, noise)
-
-    def update_critics(self, batch: Batch) -> Metrics:
-        """TD learning with the target policy's action; both critics mixed as in BCQ (algorithm 1)."""
+    def critic_target(self, batch: Batch) -> tf.Tensor:
+        """TD learning with the target policy's action [B, 1]; both critics mixed as in BCQ (algorithm 1)."""
         next_observations = batch["next_observations"]
         pair = tf.concat([next_observations, self.latent_action(next_observations, target=True)[1]], -1)
         next_q = losses.mixed(self.target_q1(pair), self.target_q2(pair), self.config.doubleq_min)
-        target = losses.td_target(batch, self.config.discount, next_q)
-        with tf.GradientTape() as tape:
-            loss, metrics = losses.td_loss(self.q1, self.q2, batch, target)
-        self.critic_optimizer.apply(tape.gradient(loss, self.critic_variables), self.critic_variables)
-        return metrics | {"critic/loss": loss}
+        return losses.td_target(batch, self.config.discount, next_q)
 
-    def update_policy(self, batch: Batch) -> Metrics:
+    def policy_loss(self, batch: Batch) -> Loss:
         """-Q1(s, decoder(s, pi(s))): the deterministic policy gradient in the latent space (algorithm 1)."""
-        observations = batch["observations"]
-        with tf.GradientTape() as tape:
-            latents, actions = self.latent_action(observations)
-            loss = -tf.reduce_mean(self.q1(tf.concat([observations, actions], -1)))
-        self.policy_optimizer.apply(tape.gradient(loss, self.policy_variables), self.policy_variables)
-        return {"policy/loss": loss, "policy/latent_abs": tf.reduce_mean(tf.abs(latents))}
+        latents, actions = self.latent_action(batch["observations"])
+        loss = -tf.reduce_mean(self.q1(tf.concat([batch["observations"], actions], -1)))
+        return loss, {"policy/loss": loss, "policy/latent_abs": tf.reduce_mean(tf.abs(latents))}
 
     def step(self, batch: Batch, noise: dict[str, tf.Tensor]) -> Metrics:
         """A step of the VAE, or, after `vae_steps` of them, of critics and policy."""
 
         def first() -> Metrics:
-            return self.update_vae(batch, noise["posterior"])
+            return self.vae_optimizer.minimise(lambda: self.mean_elbo(batch, noise["posterior"]))
 
         def second() -> Metrics:
-            metrics = self.update_critics(batch) | self.update_policy(batch)
+            target = self.critic_target(batch)
+            metrics = self.critic_optimizer.minimise(lambda: losses.td_loss(self.q1, self.q2, batch, target))
+            metrics |= self.policy_optimizer.minimise(lambda: self.policy_loss(batch))
             self.update_targets()
             return metrics
 
         cloning = self.vae_optimizer.iterations.value < (self.config.vae_steps or 0)
-        return losses.either(cloning, first, second, METRICS)
+        return losses.either(cloning, first, second, self.metric_names)
 
     def policy_action(self, observations: tf.Tensor) -> tf.Tensor:
         return self.latent_action(observations)[1]
 
     def policy_latent(self, observations: tf.Tensor) -> tf.Tensor:
         return self.latent_action(observations)[0]
-
-    def decode(self, observations: tf.Tensor, latents: tf.Tensor) -> tf.Tensor:
-        return self.decoder(tf.concat([observations, latents], -1))
-
-    def model_action(self, observations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Decoded from z ~ N(0, I)."""
-        return losses.decode_prior(self.decoder, observations, self.latent_dim, seed)

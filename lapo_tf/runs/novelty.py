@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lapo_tf.agents import Agent
+from lapo_tf.agents import LAPO, Agent
 from lapo_tf.errors import UserError
 
 NOVEL = 0.999  # quantile of the held-out scores beyond which a moment is novel
@@ -68,8 +68,8 @@ def varying(observations: np.ndarray) -> np.ndarray:
 
 
 def has_cvae(agent: Agent) -> bool:
-    """Whether the agent models actions with a conditional VAE."""
-    return all(hasattr(agent, name) for name in ("encoder", "target_decoder"))
+    """Whether a bundle of the agent scores actions by its conditional VAE."""
+    return isinstance(agent, LAPO)
 
 
 def novelty_function(agent: Agent, whitening: Whitening, with_cvae: bool) -> Any:

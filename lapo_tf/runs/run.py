@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lapo_tf.agents import Agent
+from lapo_tf.agents import LAPO, Agent, LatentAgent
 from lapo_tf.config import TrainConfig
 from lapo_tf.data import OfflineDataset
 from lapo_tf.errors import UserError
@@ -71,23 +71,35 @@ class Run:
         return self.agent.policy_value(self.agent.scale_observation(np.float32(observations))).numpy()
 
     def latents(self, observations: np.ndarray) -> np.ndarray:
-        """What the latent policy takes at raw observations [B, obs]: latents [B, latent]. LAPO and PLAS have one."""
-        return self.agent.policy_latent(self.agent.scale_observation(np.float32(observations))).numpy()
+        """The latents [B, latent] that the policy takes at raw observations [B, obs].
+
+        Raises:
+            UserError: the agent has no latent space. So do `decode` and `encode`.
+        """
+        agent = self._latent_agent()
+        return agent.policy_latent(agent.scale_observation(np.float32(observations))).numpy()
 
     def decode(self, observations: np.ndarray, latents: np.ndarray) -> np.ndarray:
         """Raw actions [B, act] that the decoder makes of latents [B, latent] at raw observations [B, obs]."""
-        scaled = self.agent.scale_observation(np.float32(observations))
-        return self.agent.unscale_action(self.agent.decode(scaled, np.float32(latents))).numpy()
+        agent = self._latent_agent()
+        scaled = agent.scale_observation(np.float32(observations))
+        return agent.unscale_action(agent.decode(scaled, np.float32(latents))).numpy()
 
     def encode(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """Means [B, latent] of the CVAE's posterior for raw observations [B, obs] and raw actions [B, act] (LAPO)."""
-        agent = self.agent
+        """Means [B, latent] of the CVAE's posterior for raw observations [B, obs] and raw actions [B, act]."""
+        agent = self._latent_agent()
         scaled = agent.scale_observation(np.float32(observations)), agent.scale_action(np.float32(actions))
         return agent.encode(*scaled).numpy()
 
     def advantages(self, data: OfflineDataset) -> np.ndarray:
-        """A(s, a) [N] of a data set's transitions, in scaled rewards (LAPO); training weighs actions by it."""
+        """A(s, a) [N] of a data set's transitions, in scaled rewards; training weighs actions by it.
+
+        Raises:
+            UserError: the agent is not LAPO.
+        """
         agent, scaling, values = self.agent, self.agent.spec.scaling, data.transitions()
+        if not isinstance(agent, LAPO):
+            raise UserError(f"agent '{agent.name}' has no advantage of its data: expected a run of lapo")
         batch = {
             "observations": agent.scale_observation(values["observations"]),
             "next_observations": agent.scale_observation(values["next_observations"]),
@@ -96,6 +108,11 @@ class Run:
             "terminals": values["terminals"][:, None],
         }
         return agent.advantage({name: tf.constant(value) for name, value in batch.items()}).numpy()[:, 0]
+
+    def _latent_agent(self) -> LatentAgent:
+        if not isinstance(self.agent, LatentAgent):
+            raise UserError(f"agent '{self.agent.name}' has no latent space: expected a run of lapo, plas or bcq")
+        return self.agent
 
     def metrics(self) -> list[dict[str, float]]:
         """One row per evaluation during training: `step` and the columns of `lapo_tf.training.metrics`."""

@@ -11,7 +11,6 @@ from lapo_tf.agents.base import Agent, AgentConfig, Batch, Scaling
 from lapo_tf.config import Compile
 from lapo_tf.data.dataset import OfflineDataset
 from lapo_tf.errors import UserError
-from lapo_tf.training.metrics import TRAINING
 
 
 class NonFiniteLossError(Exception):
@@ -24,16 +23,12 @@ class NonFiniteLossError(Exception):
         super().__init__(f"not finite at step {step}: {what}")
 
 
-METRIC_SLOTS = 64
-"""Length of the vector of metric sums in a checkpoint: the count of steps, then `TRAINING` in its order, then zeros."""
-
-
 class TrainingLoop(tf.Module):
     """Runs an agent's updates on a data set.
 
-    Its state is the agent's variables, `step` and `metric_sums`: a checkpoint of them continues bit for bit, wherever
-    in a run it was taken, because every random number derives from (`seed`, `step`) by a counter-based generator and
-    metrics are summed step by step in one place.
+    Its state is the agent's variables, `step`, `metric_steps` and `metric_sums`: a checkpoint of them continues bit for
+    bit, wherever in a run it was taken, because every random number derives from (`seed`, `step`) by a counter-based
+    generator and metrics are summed step by step in one place.
     """
 
     def __init__(
@@ -50,8 +45,8 @@ class TrainingLoop(tf.Module):
         self.agent = agent
         self.batch_size, self.seed, self.compile = batch_size, seed, compile
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
-        self.metric_sums = tf.Variable(tf.zeros([METRIC_SLOTS]), trainable=False, name="metric_sums")
-        self.metric_names: list[str] = []
+        self.metric_steps = tf.Variable(0.0, trainable=False, name="metric_steps")
+        self.metric_sums = {name: tf.Variable(0.0, trainable=False, name=name) for name in agent.metric_names}
         scaling = agent.spec.scaling
         self._observations = tf.constant((dataset.observations - scaling.obs_mean) / scaling.obs_std)
         self._noise: np.ndarray | None = None
@@ -73,8 +68,8 @@ class TrainingLoop(tf.Module):
         """
         finite, last = self._run(tf.constant(steps, tf.int64))
         if not (bool(finite) and self.is_finite()):
-            values = dict(zip(TRAINING, last.numpy().tolist(), strict=True))
-            raise NonFiniteLossError(int(self.step.numpy()), {k: values[k] for k in self.metric_names})
+            values = dict(zip(self.metric_sums, last.numpy().tolist(), strict=True))
+            raise NonFiniteLossError(int(self.step.numpy()), values)
 
     def is_finite(self) -> bool:
         """Whether all weights are finite."""
@@ -82,16 +77,16 @@ class TrainingLoop(tf.Module):
 
     def pop_metrics(self) -> dict[str, float]:
         """Means of the training metrics since the last call, which starts new sums."""
-        if not self.metric_names:  # a resumed run that has not done a step yet
-            before = self.snapshot()
-            try:
-                self.run(1)
-            finally:
-                self.restore(before)
-        count, *sums = self.metric_sums.numpy()
-        self.metric_sums.assign(tf.zeros_like(self.metric_sums))
-        means = dict(zip(TRAINING, (float(s / max(count, 1.0)) for s in sums), strict=False))
-        return {name: means[name] for name in self.metric_names}
+        count = max(self.metric_steps.numpy(), np.float32(1.0))
+        means = {name: float(total.numpy() / count) for name, total in self.metric_sums.items()}
+        for variable in self.metric_variables:
+            variable.assign(0.0)
+        return means
+
+    @property
+    def metric_variables(self) -> list[tf.Variable]:
+        """The count of steps since the last `pop_metrics`, then the metrics' sums over them."""
+        return [self.metric_steps, *self.metric_sums.values()]
 
     def snapshot(self) -> list[np.ndarray]:
         """The whole state, on the host."""
@@ -105,7 +100,7 @@ class TrainingLoop(tf.Module):
     def _state(self) -> list:
         agent = self.agent
         optimizers = [w for o in vars(agent).values() if hasattr(o, "update_step") for w in o.variables]
-        return [self.step, self.metric_sums, *agent.weights, *optimizers]
+        return [self.step, *self.metric_variables, *agent.weights, *optimizers]
 
     def sample(self, seed: tf.Tensor) -> Batch:
         """A batch of transitions, drawn uniformly with replacement by a stateless seed [2]."""
@@ -125,23 +120,24 @@ class TrainingLoop(tf.Module):
         }
 
     def _loop(self, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        start = tf.identity(self.step)
+        start, names = tf.identity(self.step), list(self.metric_sums)
 
         def body(done: tf.Tensor, finite: tf.Tensor, sums: tf.Tensor, last: tf.Tensor):
             seed = tf.stack([tf.constant(self.seed, tf.int64), start + done])
             batch_seed, update_seed = tf.unstack(tf.random.split(seed, 2, alg="philox"))
             metrics = self.agent.update(self.sample(batch_seed), update_seed)
-            self.metric_names = [name for name in TRAINING if name in metrics]
-            if unexplained := set(metrics) - set(TRAINING):
-                raise KeyError(f"metrics without an explanation in training/metrics.py: {sorted(unexplained)}")
-            last = tf.stack([metrics.get(name, 0.0) for name in TRAINING])
-            sums += tf.pad(tf.concat([[1.0], last], 0), [[0, METRIC_SLOTS - 1 - len(TRAINING)]])
-            return done + 1, tf.reduce_all(tf.math.is_finite(last)), sums, last
+            if metrics.keys() != set(names):
+                raise KeyError(f"{self.agent.name}: step reports {sorted(metrics)}, METRICS explains {sorted(names)}")
+            last = tf.stack([metrics[name] for name in names])
+            return done + 1, tf.reduce_all(tf.math.is_finite(last)), sums + last, last
 
-        state = (tf.constant(0, tf.int64), tf.constant(True), tf.identity(self.metric_sums), tf.zeros([len(TRAINING)]))
+        zeros, before = tf.zeros([len(names)]), tf.stack([v.read_value() for v in self.metric_sums.values()])
+        state = (tf.constant(0, tf.int64), tf.constant(True), before, zeros)
         done, finite, sums, last = tf.while_loop(lambda i, ok, *_: (i < steps) & ok, body, state, parallel_iterations=1)
         self.step.assign(start + done)
-        self.metric_sums.assign(sums)
+        self.metric_steps.assign_add(tf.cast(done, tf.float32))
+        for variable, total in zip(self.metric_sums.values(), tf.unstack(sums), strict=True):
+            variable.assign(total)
         return finite, last
 
 

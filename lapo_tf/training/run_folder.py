@@ -32,6 +32,7 @@ import yaml
 
 from lapo_tf.config import TrainConfig
 from lapo_tf.errors import UserError, first_line
+from lapo_tf.training.migration import migrated
 from lapo_tf.training.options import build_config
 from lapo_tf.yaml_files import read_yaml
 
@@ -119,7 +120,7 @@ class RunFolder:
 
     def config(self) -> TrainConfig:
         """The run's options."""
-        return build_config(self.read()["config"])
+        return build_config(migrated(self.read()["config"]))
 
     # Metrics and episodes
 

@@ -24,7 +24,7 @@ from lapo_tf.progress import Bar, bar
 from lapo_tf.tasks import Task, load_task
 from lapo_tf.training.lock import RunLock
 from lapo_tf.training.loop import NonFiniteLossError, TrainingLoop, scaling_of
-from lapo_tf.training.metrics import METRICS
+from lapo_tf.training.metrics import EVALUATION
 from lapo_tf.training.options import resolved
 from lapo_tf.training.rollout import Episodes, Evaluator
 from lapo_tf.training.run_folder import Checkpoints, RunFolder
@@ -84,7 +84,8 @@ class RunLogger(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = logs or {}  # Keras has sorted it by name
-        self.rows.append({"step": epoch} | {name: logs[name] for name in METRICS if name in logs})
+        columns = (*EVALUATION, *self.model.metric_names)
+        self.rows.append({"step": epoch} | {name: logs[name] for name in columns if name in logs})
         self.folder.write_episodes(self.episodes)
         self.folder.write_metrics(self.rows)
 

@@ -10,7 +10,7 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -67,6 +67,8 @@ def dataset(episodes: int = 40, rewards: float | None = None) -> OfflineDataset:
 
 @dataclass(frozen=True)
 class CloneConfig(AgentConfig):
+    name: ClassVar[str] = "clone"
+
     polyak: float = 0.1
     learning_rate: float = 0.01
 
@@ -76,11 +78,12 @@ class Clone(Agent):
 
     Config = CloneConfig
     action_units = "std"
+    METRICS = {"vae/loss": "mean squared error", "critic/q_mean": "mean squared reward"}
 
     def __init__(self, config: CloneConfig, spec) -> None:
         super().__init__(config, spec)
         self.net, self.target = self.twin("net", spec.obs_dim, spec.act_dim, hidden=(8,))
-        self.adam = self.optimizer(config.learning_rate, self.net.trainable_variables)
+        self.adam = self.optimizer(config.learning_rate, self.net)
 
     def draw(self, seed, batch_size):
         return {"noise": stateless_normal((batch_size, self.spec.obs_dim), seed)}

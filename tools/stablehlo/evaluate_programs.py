@@ -43,13 +43,13 @@ def evaluate(entry: dict[str, Any], trained: Mapping[str, np.ndarray], log: dict
     values["trained_by"] = f"tools/stablehlo: this loop's StableHLO on {log['device']} by jax {log['jax']}"
     path.write_text(yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120))
     loop = trainer.loop
-    loop.metric_names = entry["metric_names"]
     acting = acting_variables(trainer.agent)
     bar: tqdm[Any] = tqdm(disable=True)
     for step, seconds in zip(trained["steps"].tolist(), trained["seconds"].tolist(), strict=True):
         for k, variable in enumerate(acting):
             variable.assign(unpack(trained[f"{step}/{k}"], variable.shape))
-        loop.metric_sums.assign(trained[f"{step}/sums"])
+        for variable, total in zip(loop.metric_variables, trained[f"{step}/sums"], strict=True):
+            variable.assign(total)
         loop.step.assign(step)
         trainer.seconds.assign(seconds)  # of training, beside others on the same device
         trainer._rate = 1e3 / log["ms_per_step"]

@@ -108,14 +108,14 @@ def trained(run: dict[str, Any], path: Path, store: Store) -> dict[str, Any]:
         trainer = Trainer(run_config(run | {"run_dir": folder}), progress=False)
     loop = trainer.loop
     acting = acting_variables(trainer.agent)
-    written = write_program(path, loop._run, store, [*acting, loop.metric_sums, loop.step])
+    written = write_program(path, loop._run, store, [*acting, loop.step, *loop.metric_variables])
     trainer.evaluator.close()
     return {
         "run": run,
         "steps": trainer.config.steps,
         "eval_every": trainer.config.eval_every,
         "acting": len(acting),
-        "metric_names": loop.metric_names,
+        "sums": len(loop.metric_variables),
     } | written
 
 

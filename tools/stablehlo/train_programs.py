@@ -120,7 +120,8 @@ def train(program: Program, entry: dict[str, Any], path: Path, deadline: float) 
     """Train to the end, or to the last evaluation before the deadline."""
     np, jax = program.np, program.jax
     acting = [program.known(k) for k in range(entry["acting"])]
-    sums, counter = program.known(entry["acting"]), program.known(entry["acting"] + 1)
+    counter = program.known(entry["acting"])
+    sums = [program.known(entry["acting"] + 1 + k) for k in range(entry["sums"])]
     step = int(program.values[counter])  # 1: the warm-up's step counts
     snapshots, steps, seconds, begun = {}, [], [], time.perf_counter()
     while step < entry["steps"]:
@@ -132,8 +133,9 @@ def train(program: Program, entry: dict[str, Any], path: Path, deadline: float) 
         seconds.append(time.perf_counter() - begun)
         for k, i in enumerate(acting):
             snapshots[f"{step}/{k}"] = np.frombuffer(pack(np.asarray(program.values[i])), np.uint8)
-        snapshots[f"{step}/sums"] = np.asarray(program.values[sums])
-        program.values[sums] = jax.device_put(np.zeros(program.values[sums].shape, np.float32), program.device)
+        snapshots[f"{step}/sums"] = np.array([program.values[i] for i in sums])
+        for i in sums:
+            program.values[i] = jax.device_put(np.float32(0), program.device)
         if time.time() > deadline:
             break
     with path.open("wb") as file:
