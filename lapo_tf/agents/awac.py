@@ -50,7 +50,7 @@ class AWAC(Agent):
 
     Config = AWACConfig
     batch_size = 1024
-    METRICS = {
+    METRICS: ClassVar[dict[str, str]] = {
         **losses.TD_METRICS,
         "critic/v_mean": "mean V(s) over the batch: the value of the policy's own action",
         **losses.ADVANTAGE_METRICS,

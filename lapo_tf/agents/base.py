@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -36,8 +36,7 @@ class AgentConfig:
     """Hyper-parameters that all agents have; a subclass adds its own and gives its paper's values."""
 
     __pydantic_config__: ClassVar = STRICT
-    name: ClassVar[str]
-    """The agent's name on the command line and in files."""
+    name: ClassVar[str] = "agent"  # on the command line and in files
 
     hidden: tuple[int, ...] = (256, 256)
     """Widths of the hidden layers."""
@@ -136,7 +135,7 @@ class Agent(keras.Model, ABC):
     """
 
     Config: ClassVar[type[AgentConfig]]
-    METRICS: ClassVar[Mapping[str, str]]
+    METRICS: ClassVar[dict[str, str]]
     """What `step` reports, explained: the columns of `metrics.csv`."""
     batch_size: ClassVar[int] = 256
     """Of its paper's experiments."""

@@ -27,7 +27,7 @@ class BC(Agent):
 
     Config = BCConfig
     batch_size = 100
-    METRICS = {"policy/loss": "mean squared error of the policy's actions"}
+    METRICS: ClassVar[dict[str, str]] = {"policy/loss": "mean squared error of the policy's actions"}
     config: BCConfig
 
     def __init__(self, config: BCConfig, spec: AgentSpec) -> None:

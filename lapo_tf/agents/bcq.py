@@ -63,9 +63,9 @@ class BCQ(LatentAgent):
 
     Config = BCQConfig
     batch_size = 100
-    METRICS = {
+    METRICS: ClassVar[dict[str, str]] = {
         **losses.TD_METRICS,
-        "vae/loss": "mean squared error per action dimension plus `kl_weight` times the divergence per latent dimension",
+        "vae/loss": "mean squared error of the decoded action plus `kl_weight` times the mean divergence",
         **LatentAgent.VAE_METRICS,
         "policy/loss": "negative mean Q1 of the perturbed actions (equation 12)",
     }

@@ -57,7 +57,7 @@ class CQL(Agent):
 
     Config = CQLConfig
     batch_size = 256
-    METRICS = {
+    METRICS: ClassVar[dict[str, str]] = {
         **losses.TD_METRICS,
         "critic/loss": "what the critics minimise: the sum of both losses with the penalty (equation 4)",
         "policy/loss": "mean of alpha log pi - min(Q1, Q2); at first with the data's log-density for Q",

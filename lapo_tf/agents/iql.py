@@ -57,7 +57,7 @@ class IQL(Agent):
 
     Config = IQLConfig
     batch_size = 256
-    METRICS = {
+    METRICS: ClassVar[dict[str, str]] = {
         **losses.TD_METRICS,
         "critic/v_loss": "expectile loss of V (equation 5)",
         "critic/v_mean": "mean V(s) over the batch",

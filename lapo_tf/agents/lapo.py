@@ -49,8 +49,15 @@ class LAPOConfig(AgentConfig):
     """Standard deviation of the noise on the target latent in V's target (tanh policy only; authors' code)."""
     latent_noise_clip: float = 0.2
     """Bound of that noise."""
+    weight: Literal["step", "exponential"] = "step"
+    """Importance weight of the CVAE's loss: `expectile` where A > 0, else 1 - expectile (authors' code), or
+    exp(A / temperature) (paper, below equation 4)."""
     expectile: float = 0.9
-    """Importance weight in the CVAE's loss where A > 0; elsewhere it is 1 - expectile (authors' code)."""
+    """Step weight of actions with positive advantage."""
+    temperature: float = 1.0
+    """Lambda of the exponential weight. The paper gives no value."""
+    weight_max: float = 100.0
+    """Upper bound of the exponential weight, as in AWAC's and IQL's code; the paper has none."""
     doubleq_min: float = 1.0
     """Weight d in d min(Q1', Q2') + (1 - d) max(Q1', Q2') (authors' code; 0.7 on antmaze)."""
     value_horizon: float | None = None
@@ -68,7 +75,8 @@ class LAPOConfig(AgentConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check("latent_ratio", self.latent_ratio > 0, "at least 1")
-        self.check("latent_bound", self.latent_bound > 0, "a number above 0")
+        for name in ("latent_bound", "temperature", "weight_max"):
+            self.check(name, getattr(self, name) > 0, "a number above 0")
         self.check("value_horizon", self.value_horizon is None or self.value_horizon >= 1, "at least 1")
         self.check(
             "latent_scale_min", 0 < self.latent_scale_min <= self.latent_scale_max, "0 < min <= latent_scale_max"
@@ -85,7 +93,7 @@ class LAPO(LatentAgent):
     Config = LAPOConfig
     batch_size = 512
     action_units = "std"
-    METRICS = {
+    METRICS: ClassVar[dict[str, str]] = {
         **losses.TD_METRICS,
         "critic/loss": "what the critics minimise: the sum of the losses of Q1, Q2 and V",
         "critic/v_loss": "mean squared error of V against its target (equation 8)",
@@ -141,9 +149,7 @@ class LAPO(LatentAgent):
         uniform = lambda k: stateless_uniform(shape, seeds[k])  # noqa: E731
         return {"posterior": normal(0), "value": uniform(1), "next_value": uniform(2), "policy": uniform(3)}
 
-    def latent(
-        self, policy: keras.Model | None, observations: tf.Tensor, noise: tf.Tensor | None = None
-    ) -> tf.Tensor:
+    def latent(self, policy: keras.Model | None, observations: tf.Tensor, noise: tf.Tensor | None = None) -> tf.Tensor:
         """Latents [B, latent] at observations [B, obs], sampled with the noise of `draw`; without it, the mode."""
         c = self.config
         if policy is None:
@@ -190,8 +196,11 @@ class LAPO(LatentAgent):
         return losses.td_target(batch, self.config.discount, next_value)
 
     def importance_weight(self, advantage: tf.Tensor) -> tf.Tensor:
-        """omega of equation 7 from A(s, a), [B, 1] each; a step where the paper has exp(A / lambda)."""
-        return tf.where(advantage > 0.0, self.config.expectile, 1.0 - self.config.expectile)
+        """omega of equation 7 from A(s, a), [B, 1] each."""
+        c = self.config
+        if c.weight == "step":
+            return tf.where(advantage > 0.0, c.expectile, 1.0 - c.expectile)
+        return tf.minimum(tf.exp(advantage / c.temperature), c.weight_max)
 
     # Losses
 

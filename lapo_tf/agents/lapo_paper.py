@@ -1,6 +1,6 @@
 """LAPO as the paper's text has it, where the authors' code, and so `lapo`, does otherwise.
 
-Each difference is an option of its own; `AUTHORS` has its other value, the authors', with which it is `lapo` again.
+Each difference is an option; with `AUTHORS` and the step weight it is `lapo` again.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from lapo_tf.agents import losses
 from lapo_tf.agents.base import AgentSpec, Batch, Loss, Metrics
 from lapo_tf.agents.lapo import LAPO, LAPOConfig
 
-
 AUTHORS = {
-    **{"weight": "step", "temperature": 1.0, "weight_max": 100.0, "advantage": "td", "value": "network"},
-    **{"clip_value": True, "mask_terminals": True, "decoder": "polyak", "order": "critic_first"},
+    **{"advantage": "td", "value": "network", "clip_value": True, "mask_terminals": True},
+    **{"decoder": "polyak", "order": "critic_first"},
 }
 
 
@@ -27,13 +26,9 @@ class LAPOPaperConfig(LAPOConfig):
 
     name: ClassVar[str] = "lapo-paper"
 
-    weight: Literal["exponential", "step"] = "exponential"
+    weight: Literal["step", "exponential"] = "exponential"
     """Importance weight of the CVAE's loss: exp(A / temperature) (paper, below equation 4), or `expectile` where A > 0,
-    else 1 - expectile (authors' code)."""
-    temperature: float = 1.0
-    """Lambda of the exponential weight. The paper gives no value."""
-    weight_max: float = 100.0
-    """Upper bound of the exponential weight, as in AWAC's and IQL's code; the paper has none."""
+    else 1 - expectile (authors' code, and `lapo` by default)."""
     advantage: Literal["q", "td"] = "q"
     """A(s, a) = Q(s, a) - V(s) (paper, below equation 2) or r + gamma Q'(s', pi'(s')) - V(s) (authors' code)."""
     value: Literal["policy", "network"] = "policy"
@@ -48,11 +43,6 @@ class LAPOPaperConfig(LAPOConfig):
     order: Literal["decoder_first", "critic_first"] = "decoder_first"
     """Order within a step: CVAE, critics, policy with weights from the values before the step (paper, algorithm 1), or
     critics, weights, CVAE, policy (authors' code)."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("temperature", "weight_max"):
-            self.check(name, getattr(self, name) > 0, "a number above 0")
 
 
 class LAPOPaper(LAPO):
@@ -86,12 +76,6 @@ class LAPOPaper(LAPO):
         if not self.config.mask_terminals:
             batch = batch | {"terminals": tf.zeros_like(batch["terminals"])}
         return super().td_target(batch, next_value)
-
-    def importance_weight(self, advantage: tf.Tensor) -> tf.Tensor:
-        """omega = exp(A / lambda) of equation 7."""
-        if self.config.weight == "step":
-            return super().importance_weight(advantage)
-        return tf.minimum(tf.exp(advantage / self.config.temperature), self.config.weight_max)
 
     def critic_loss(self, batch: Batch, target: tf.Tensor, value_target: tf.Tensor) -> Loss:
         """Equation 2; without a regression where V needs no network."""

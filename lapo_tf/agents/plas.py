@@ -17,6 +17,7 @@ from lapo_tf.agents.base import AgentConfig, AgentSpec, Batch, Loss, Metrics
 from lapo_tf.agents.distributions import stateless_normal
 from lapo_tf.agents.latent import LatentAgent
 
+
 @dataclass(frozen=True)
 class PLASConfig(AgentConfig):
     """Hyper-parameters of PLAS; defaults are those of the authors' code."""
@@ -63,9 +64,9 @@ class PLAS(LatentAgent):
 
     Config = PLASConfig
     batch_size = 100
-    METRICS = {
+    METRICS: ClassVar[dict[str, str]] = {
         **losses.TD_METRICS,
-        "vae/loss": "mean squared error per action dimension plus `kl_weight` times the divergence per latent dimension",
+        "vae/loss": "mean squared error of the decoded action plus `kl_weight` times the mean divergence",
         **LatentAgent.VAE_METRICS,
         "policy/loss": "negative mean Q1 of the policy's actions",
         "policy/latent_abs": "mean absolute value of the policy's latents",

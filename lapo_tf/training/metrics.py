@@ -26,7 +26,7 @@ def page() -> str:
     lines = [
         "# Columns of metrics.csv",
         "",
-        "One row per evaluation, `step` first. An agent's own columns are means over the steps since the last evaluation.",
+        "One row per evaluation, `step` first. An agent's own columns are means over the steps since the last one.",
         "Written by `python -m lapo_tf.training.metrics`.",
         "",
         *table("Every run", EVALUATION),

@@ -41,6 +41,8 @@ PACKAGES = (
     *("gymnasium", "gymnasium-robotics", "mujoco", "minari"),
 )
 
+EARLIER = "loop/metric_sums/.ATTRIBUTES/VARIABLE_VALUE"  # one vector, in checkpoints made before November 28, 2026
+
 
 class RunFolder:
     """Reads and writes one run folder."""
@@ -252,13 +254,19 @@ class Checkpoints:
         steps = self.steps() if step is None else [step]
         damaged: list[int] = []
         for candidate in reversed(steps):
+            path = str(self.folder / f"step-{candidate:09d}" / "state")
             try:
-                status = state.read(str(self.folder / f"step-{candidate:09d}" / "state")).expect_partial()
+                status = state.read(path).expect_partial()
                 status.assert_existing_objects_matched()
             except Exception as error:  # TensorFlow reports damage as anything from OpError to IndexError
                 if not (isinstance(error, AssertionError) or (isinstance(error, ValueError) and "hape" in str(error))):
                     damaged.append(candidate)
                     continue
+                if EARLIER in tf.train.load_checkpoint(path).get_variable_to_shape_map():
+                    raise UserError(
+                        f"the checkpoint of step {candidate} in {self.folder} is an earlier version's, whose training "
+                        "cannot go on: evaluate and export it as it is, or start the run again"
+                    ) from error
                 raise UserError(
                     f"the checkpoint of step {candidate} in {self.folder} is of other networks "
                     f"({str(error).splitlines()[0][:120]}): resume with the options it was made with"

@@ -60,7 +60,7 @@ def truncated_quantile(u: np.ndarray, loc: np.ndarray, scale: np.ndarray, bound:
 
 
 class NumpyLAPO:
-    """The quantities of one step. `c` has `LAPOConfig`'s fields; networks are taken from `nets` by name."""
+    """The quantities of one step. `c` has `LAPOPaperConfig`'s fields; networks are taken from `nets` by name."""
 
     def __init__(self, config, reward_min: float, reward_max: float) -> None:
         self.c, self.reward_min, self.reward_max = config, reward_min, reward_max

@@ -78,7 +78,7 @@ class Clone(Agent):
 
     Config = CloneConfig
     action_units = "std"
-    METRICS = {"vae/loss": "mean squared error", "critic/q_mean": "mean squared reward"}
+    METRICS: ClassVar[dict[str, str]] = {"vae/loss": "mean squared error", "critic/q_mean": "mean squared reward"}
 
     def __init__(self, config: CloneConfig, spec) -> None:
         super().__init__(config, spec)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from numpy_lapo import NumpyLAPO, adam, forward, gradient
 
 from lapo_tf.agents import LAPO, AgentSpec, Scaling
 from lapo_tf.agents.lapo import LAPOConfig
+from lapo_tf.agents.lapo_paper import AUTHORS, LAPOPaper, LAPOPaperConfig
 from lapo_tf.agents.networks import Adam, mlp
-from lapo_tf.training.metrics import TRAINING
 
 OBS, ACT, BATCH = 3, 2, 40
 REWARDS = (-0.008, 0.012)
@@ -49,6 +50,15 @@ CHOICES = {
         "doubleq_min": 1.0,
     },
 }
+
+
+def config_of(choice: dict) -> LAPOConfig:
+    """A small LAPO, or with a choice of the paper that only `lapo-paper` has, one that is the authors' in all else."""
+    if not choice.keys() & AUTHORS.keys():
+        return replace(SMALL, **choice)
+    return LAPOPaperConfig(**vars(SMALL) | AUTHORS | choice)
+
+
 NETWORKS = ("encoder", "decoder", "policy", "q1", "q2", "target_decoder", "target_policy", "target_q1", "target_q2")
 OPTIMIZED = {"critic": ("q1", "q2", "v"), "vae": ("encoder", "decoder"), "policy": ("policy",)}
 
@@ -61,7 +71,8 @@ def weights(agent: LAPO) -> dict[str, list[np.ndarray]]:
 def agent_of(config: LAPOConfig, seed: int = 0) -> LAPO:
     """An agent with larger weights than fresh ones and targets apart from their networks, as after some training."""
     scaling = replace(Scaling.identity(OBS, ACT), reward_min=REWARDS[0], reward_max=REWARDS[1])
-    agent = LAPO(config, AgentSpec(OBS, ACT, scaling, seed=seed))
+    kind = LAPOPaper if isinstance(config, LAPOPaperConfig) else LAPO
+    agent = kind(config, AgentSpec(OBS, ACT, scaling, seed=seed))  # type: ignore[arg-type]
     rng = np.random.default_rng(seed)
     for name in weights(agent):
         net = getattr(agent, name)
@@ -96,8 +107,9 @@ class Step:
     """One step of an agent, with all that went in and came out."""
 
     def __init__(self, name: str) -> None:
-        self.config = replace(SMALL, **CHOICES[name])
-        self.agent = agent_of(self.config)
+        own = config_of(CHOICES[name])
+        self.agent = agent_of(own)
+        self.config = SimpleNamespace(**AUTHORS | vars(own))
         self.reference = NumpyLAPO(self.config, *REWARDS)
         batch, noise = example(self.config)
         self.before = weights(self.agent)
@@ -145,15 +157,14 @@ def test_metrics_of_one_step(step):
     nets = before | {"q1": step.after["q1"]}  # the policy climbs the critic that has just been updated
     step.close("policy/loss", ref.policy_loss(before["policy"], nets, s, noise.get("policy")))
     step.close("policy/latent_abs", np.mean(np.abs(ref.latent(before["policy"], s, noise.get("policy")))))
-    assert set(step.metrics) <= set(TRAINING)
+    assert set(step.metrics) == set(step.agent.metric_names)
 
 
 def test_the_example_tells_choices_apart(step):
     """Every bound and every branch is used by some rows of the batch and not by others."""
     ref, config, before = step.reference, step.config, step.before
-    free = NumpyLAPO(replace(config, clip_value=False), 0, 0).value_target(
-        before, step.batch["observations"], step.noise
-    )
+    unclipped = SimpleNamespace(**vars(config) | {"clip_value": False})
+    free = NumpyLAPO(unclipped, 0, 0).value_target(before, step.batch["observations"], step.noise)
     if config.clip_value:
         clipped = np.mean(ref.value_target(before, step.batch["observations"], step.noise) != free)
         assert 0.1 < clipped < 0.9
@@ -213,13 +224,13 @@ def test_each_update_changes_its_variables_and_no_others():
     batch, noise = ({k: tf.constant(v) for k, v in d.items()} for d in example(SMALL))
     value = tf.zeros((BATCH, 1))
     updates = {
-        ("q1", "q2", "v"): lambda: agent.update_critics(batch, value, value),
-        ("encoder", "decoder"): lambda: agent.update_vae(batch, value + 1, noise["posterior"]),
-        ("policy",): lambda: agent.update_policy(batch, noise["policy"]),
+        ("q1", "q2", "v"): (agent.critic_optimizer, lambda: agent.critic_loss(batch, value, value)),
+        ("encoder", "decoder"): (agent.vae_optimizer, lambda: agent.vae_loss(batch, value + 1, noise["posterior"])),
+        ("policy",): (agent.policy_optimizer, lambda: agent.policy_loss(batch, noise["policy"])),
     }
-    for own, update in updates.items():
+    for own, (optimizer, loss) in updates.items():
         before = weights(agent)
-        update()
+        optimizer.minimise(loss)
         after = weights(agent)
         for name in before:
             changed = [not np.array_equal(b, a) for b, a in zip(before[name], after[name], strict=True)]
@@ -258,7 +269,7 @@ def test_acting(policy):
     agent = LAPO(replace(SMALL, latent_policy=policy), AgentSpec(OBS, ACT, scaling))
     observations = rng.normal(size=(40, OBS), scale=3).astype(np.float32)
     actions = agent.act(observations)
-    nets, reference = weights(agent), NumpyLAPO(agent.config, 0, 1)
+    nets, reference = weights(agent), NumpyLAPO(SimpleNamespace(**AUTHORS | vars(agent.config)), 0, 1)
     s = (observations.astype(np.float64) - scaling.obs_mean) / scaling.obs_std
     raw = (
         forward(nets["target_decoder"], s, reference.latent(nets["policy"], s, None)) * scaling.act_std
@@ -288,9 +299,9 @@ def test_acting(policy):
     ],
 )
 def test_encode_and_advantage(choice):
-    config = replace(SMALL, **choice)
+    config = config_of(choice)
     agent, (batch, noise) = agent_of(config), example(config)
-    nets, reference = weights(agent), NumpyLAPO(config, *REWARDS)
+    nets, reference = weights(agent), NumpyLAPO(SimpleNamespace(**AUTHORS | vars(config)), *REWARDS)
     silent = {"value": np.zeros_like(noise["value"])} if config.latent_policy == "tanh" else {"value": None}
     tensors = {name: tf.constant(value, tf.float32) for name, value in batch.items()}
     np.testing.assert_allclose(agent.advantage(tensors), reference.advantage(nets, batch, silent), atol=1e-5)
@@ -342,3 +353,8 @@ def test_bfloat16_keeps_float32_weights_and_outputs():
     assert {w.dtype for w in net.weights} == {"float32"}
     np.testing.assert_allclose(out, exact, atol=0.02)
     assert np.abs(out - exact).max() > 1e-6  # it does compute in bfloat16
+
+
+def test_the_papers_text_is_what_lapo_paper_is_by_default():
+    assert CHOICES["paper"].items() <= vars(LAPOPaperConfig()).items()
+    assert vars(LAPOPaperConfig(**AUTHORS, weight="step")) == vars(LAPOConfig()) | AUTHORS

@@ -128,6 +128,7 @@ def test_values_that_do_not_fit(fails):
     fails([*task, "--seed", "99999999999999999999"], "--seed 99999999999999999999 is out of range")
     fails([*task, "--compile", "xls"], "xla", "graph", "eager")
     fails([*task, "--lapo.weight", "linear"], "step", "exponential")
+    fails([*task, "--agent", "lapo-paper", "--lapo-paper.order", "any"], "decoder_first", "critic_first")
     fails([*task, "--lapo.discount", "1"], "lapo.discount is 1.0: expected at least 0 and below 1")
     fails([*task, "--lapo.hidden", "0"], "lapo.hidden is (0,)")
     fails([*task, "--lapo.latent-scale-min", "2"], "lapo.latent_scale_min is 2.0")
@@ -221,26 +222,14 @@ def test_existing_runs(run, fails, command, tmp_path):
 
 
 def test_resuming_with_other_networks(fails, command, tmp_path):
-    lapo = [
-        "--task",
-        "probe",
-        "--dataset",
-        write(tmp_path / "good.hdf5"),
-        *QUICK,
-        "--lapo.hidden",
-        "4",
-        "--run-dir",
-        "r",
-    ]
-    lapo[lapo.index("clone")] = "lapo"
-    assert (
-        command(*lapo, "--lapo.latent-policy", "tanh", "--lapo.value", "policy", "--compile", "eager", "--steps", "1")[
-            0
-        ]
-        == 0
-    )
-    for other in (["--lapo.hidden", "5"], ["--lapo.hidden", "4", "4"], ["--lapo.value", "network"]):
-        fails(["--resume", "r", *other], "is of other networks", "resume with the options it was made with")
+    data = write(tmp_path / "good.hdf5")
+    lapo = ["--task", "probe", "--dataset", data, *QUICK, "--lapo-paper.hidden", "4", "--run-dir", "r"]
+    lapo[lapo.index("clone")] = "lapo-paper"
+    policy = ["--lapo-paper.latent-policy", "tanh", "--lapo-paper.value", "policy"]
+    assert command(*lapo, *policy, "--compile", "eager", "--steps", "1")[0] == 0
+    for other in (["hidden", "5"], ["hidden", "4", "4"], ["value", "network"]):
+        changed = ["--resume", "r", f"--lapo-paper.{other[0]}", *other[1:]]
+        fails(changed, "is of other networks", "resume with the options it was made with")
 
 
 def test_a_loss_that_is_not_finite(fails, tmp_path):

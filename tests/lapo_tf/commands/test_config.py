@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from lapo_tf.agents import AGENTS
-from lapo_tf.agents.lapo import LAPOConfig
+from lapo_tf.agents.lapo_paper import LAPOPaperConfig
 from lapo_tf.config import TrainConfig, config_dir
 from lapo_tf.errors import UserError
 from lapo_tf.tasks import FAMILIES, TASKS, load_task
@@ -81,6 +81,7 @@ def test_a_config_survives_its_file():
     }
     config = TrainConfig(
         "maze2d-large",
+        "lapo-paper",
         dataset="a.hdf5",
         steps=7,
         seed=8,
@@ -90,15 +91,15 @@ def test_a_config_survives_its_file():
         run_dir=Path("x/y"),
         compile="eager",
         precision="bfloat16",
-        agent_config=LAPOConfig(**changed, kl_weight=0.1 + 0.2),
+        agent_config=LAPOPaperConfig(**changed, kl_weight=0.1 + 0.2),
     )
     for one in (config, dataclasses.replace(config, run_dir=None, dataset=None)):
         values = yaml.safe_load(yaml.safe_dump(one.to_dict()))
         assert build_config(values) == one
-        assert set(values) == {f.name for f in dataclasses.fields(TrainConfig)} - {"agent_config"} | {"lapo"}
-    assert dataclasses.replace(config, run_dir=None).folder() == Path("runs/maze2d-large/lapo/seed8")
+        assert set(values) == {f.name for f in dataclasses.fields(TrainConfig)} - {"agent_config"} | {"lapo-paper"}
+    assert dataclasses.replace(config, run_dir=None).folder() == Path("runs/maze2d-large/lapo-paper/seed8")
     with pytest.raises(UserError, match="expected true or false"):
-        build_config(config.to_dict() | {"lapo": {"clip_value": 1}})
+        build_config(config.to_dict() | {"lapo-paper": {"clip_value": 1}})
 
 
 def test_whole_numbers_may_be_written_as_powers_of_ten():

@@ -17,7 +17,6 @@ from lapo_tf.agents import AgentConfig, AgentSpec, Scaling
 from lapo_tf.data import Episode, Source, from_episodes
 from lapo_tf.errors import UserError
 from lapo_tf.training.loop import TrainingLoop, scaling_of, sensor_noise
-from lapo_tf.training.metrics import METRICS, TRAINING
 from lapo_tf.training.run_folder import Checkpoints
 from lapo_tf.training.trainer import Trainer
 
@@ -26,6 +25,8 @@ from lapo_tf.training.trainer import Trainer
 
 class Watcher:
     """An agent that learns nothing; its metrics are what the test wants."""
+
+    name, metric_names = "watcher", ("vae/loss",)
 
     def __init__(self, scaling: Scaling, metrics=lambda batch: {"vae/loss": tf.reduce_mean(batch["rewards"])}) -> None:
         self.spec, self.metrics = AgentSpec(len(scaling.obs_mean), len(scaling.act_mean), scaling), metrics
@@ -107,8 +108,6 @@ def test_metrics_must_be_explained():
     loop = TrainingLoop(agent, numbered_data([3]), batch_size=2, seed=0, compile="graph")  # type: ignore[arg-type]
     with pytest.raises(KeyError, match=r"vae/surprise"):
         loop.run(1)
-    assert set(TRAINING) < set(METRICS)
-    assert min(len(text) for text in METRICS.values()) > 10
 
 
 # Standardisation ------------------------------------------------------------------------------------------------------
@@ -266,8 +265,9 @@ def test_the_state_is_all_of_it(lapo):
     agent = lapo.agent
     networks = sum(len(net.weights) for net in agent.layers)
     assert len(agent.layers) == 10
-    slots = sum(2 + 2 * n for n in (len(agent.critic_variables), len(agent.vae_variables), len(agent.policy.weights)))
-    assert len(lapo.loop.snapshot()) == 2 + networks + slots
+    trained = [(agent.q1, agent.q2, agent.v), (agent.encoder, agent.decoder), (agent.policy,)]
+    slots = sum(2 + 2 * sum(len(net.trainable_variables) for net in nets) for nets in trained)
+    assert len(lapo.loop.snapshot()) == 1 + len(lapo.loop.metric_variables) + networks + slots
 
 
 def test_the_loop_does_the_agents_updates(lapo):
@@ -279,8 +279,9 @@ def test_the_loop_does_the_agents_updates(lapo):
     for step in (40, 41):
         seeds = tf.random.split(tf.constant([lapo.config.seed, step], tf.int64), 2, alg="philox")
         lapo.agent.update(lapo.loop.sample(seeds[0]), seeds[1])
-    difference = [np.abs(a - b).max() for a, b in zip(compiled[2:], lapo.loop.snapshot()[2:], strict=True)]
-    change = [np.abs(a - b).max() for a, b in zip(start[2:], compiled[2:], strict=True)]
+    first = 1 + len(lapo.loop.metric_variables)
+    difference = [np.abs(a - b).max() for a, b in zip(compiled[first:], lapo.loop.snapshot()[first:], strict=True)]
+    change = [np.abs(a - b).max() for a, b in zip(start[first:], compiled[first:], strict=True)]
     assert max(difference) < 1e-5 < 1e-4 < max(change)
     lapo.loop.restore(start)
 

@@ -21,9 +21,11 @@ import yaml
 
 from lapo_tf import runtime
 from lapo_tf.agents import Scaling
+from lapo_tf.agents.lapo_paper import AUTHORS
 from lapo_tf.errors import UserError
+from lapo_tf.runs.run import load_run
 from lapo_tf.train import main
-from lapo_tf.training.metrics import METRICS
+from lapo_tf.training.metrics import EVALUATION
 from lapo_tf.training.run_folder import PACKAGES, Checkpoints, RunFolder
 from lapo_tf.training.trainer import Interrupted, Trainer
 
@@ -68,8 +70,7 @@ def test_metrics_csv(run):
         rows = list(csv.DictReader(file))
     columns = list(rows[0])
     assert columns[:4] == ["step", "eval/normalized_score", "eval/return", "eval/episode_length"]
-    assert set(columns[1:]) <= set(METRICS)
-    assert columns[1:] == [name for name in METRICS if name in columns]
+    assert columns[1:] == [*EVALUATION, *probe.Clone.METRICS]
     assert {"vae/loss", "time/seconds", "time/steps_per_second"} < set(columns)
     assert [row["step"] for row in rows] == ["20", "40", "60", "80", "100"]
     episodes = run.folder.episodes()
@@ -305,6 +306,33 @@ def test_checkpoints_of_other_networks(tmp_path, state):
         with pytest.raises(UserError, match="resume with the options it was made with") as error:
             checkpoints.restore(other)
         assert "\n" not in str(error.value)
+
+
+def test_runs_of_the_version_before(tmp_path):
+    """Checkpoints with a vector of sums give their agent, but cannot go on; LAPO's options of old find their place."""
+    options = probe.config(tmp_path / "run", steps=20)
+    Trainer(options, dataset=probe.dataset(), log=probe.quiet, progress=False).run()
+    agent = load_run(tmp_path / "run").agent
+    old = tf.train.Checkpoint(agent=agent, metric_sums=tf.Variable(tf.zeros(64)))
+    tf.train.Checkpoint(loop=old).write(str(tmp_path / "run/checkpoints/step-000000040/state"))
+    again = load_run(tmp_path / "run")
+    assert again.step == 40
+    np.testing.assert_array_equal(again.policy(np.ones((2, 3))), agent.act(np.ones((2, 3))))
+    with pytest.raises(UserError, match="is an earlier version's, whose training cannot go on"):
+        Trainer(options, resume=True, dataset=probe.dataset(), log=probe.quiet, progress=False)
+
+    values = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
+    own = {"kl_weight": 0.3, "weight": "exponential"}
+    for chosen, agent_name in ((AUTHORS, "lapo"), (AUTHORS | {"order": "decoder_first"}, "lapo-paper")):
+        values["config"] = {"task": "probe", "agent": "lapo", "lapo": own | chosen}
+        (tmp_path / "run/config.yaml").write_text(yaml.safe_dump(values))
+        config = RunFolder.open(tmp_path / "run").config()
+        assert config.agent == agent_name
+        assert own.items() <= vars(config.agent_config).items()
+        assert agent_name == "lapo" or chosen.items() <= vars(config.agent_config).items()
+    values["config"]["lapo"] = own
+    (tmp_path / "run/config.yaml").write_text(yaml.safe_dump(values))
+    assert RunFolder.open(tmp_path / "run").config().agent == "lapo"
 
 
 def test_a_failed_save_leaves_the_old_checkpoint(tmp_path, state):
