@@ -115,7 +115,7 @@ class Run:
         return self.agent
 
     def metrics(self) -> list[dict[str, float]]:
-        """One row per evaluation during training: `step` and the columns of `lapo_tf.training.metrics`."""
+        """One row per evaluation during training: `step` and the columns of `docs/metrics.md`."""
         return self.folder.metrics()
 
     def episodes(self) -> dict[str, np.ndarray]:

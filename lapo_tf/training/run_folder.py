@@ -1,7 +1,7 @@
 """The run folder: everything that training leaves behind, and all that later commands need.
 
     config.yaml      the run's options, versions, data set and scaling; `history`: data sets it was trained on before
-    metrics.csv      one row per evaluation; `step` first; columns are explained in `lapo_tf.training.metrics`
+    metrics.csv      one row per evaluation; `step` first; columns are explained in `docs/metrics.md`
     episodes.npz     `steps` [E] and `returns`, `lengths` [E, episodes] of every evaluation episode
     checkpoints/     step-<n>/ folders of TensorFlow checkpoints: the last few and the best
     tensorboard/     event files

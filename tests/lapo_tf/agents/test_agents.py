@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import tensorflow as tf
+from places import ROOT
 
 from lapo_tf.agents import AGENTS, Agent, AgentSpec, LatentAgent
 from lapo_tf.data import Episode, OfflineDataset, Source, from_episodes
 from lapo_tf.errors import UserError
+from lapo_tf.training import metrics
 from lapo_tf.training.loop import TrainingLoop, scaling_of
 
 OBS, ACT, BATCH = 2, 2, 128
@@ -102,6 +104,10 @@ def test_metrics_are_finite_and_explained(step):
     assert set(step.metrics) == set(step.agent.metric_names)
     assert min(len(text) for text in step.agent.METRICS.values()) > 10
     assert all(np.isfinite(v) for v in step.metrics.values()), step.metrics
+
+
+def test_the_page_of_metrics_is_up_to_date():
+    assert (ROOT / "docs/metrics.md").read_text() == metrics.page()
 
 
 def test_a_step_changes_what_it_should(step):
