@@ -23,7 +23,8 @@ class TrainConfig:
     __pydantic_config__: ClassVar = STRICT
 
     task: str
-    """What to learn, e.g. maze2d-umaze or kitchen-mixed; `--task list` names all."""
+    """What to learn, e.g. maze2d-umaze or kitchen-mixed (`--task list` names all), or a YAML file that describes it;
+    default: what --dataset is for."""
     agent: str = "lapo"
     """Algorithm."""
     dataset: str | None = None

@@ -26,6 +26,8 @@ runs/<task>/<agent>/seed<k> by default; Ctrl-C saves and says how to resume."""
 class TrainCommand(TrainConfig):
     """Options of the command besides the run's own."""
 
+    env: str | None = None
+    """Gymnasium id of an environment to judge policies of --dataset in, such as my_package:MyArm-v0."""
     config: Path | None = None
     """YAML file of options, such as another run's; flags override it."""
     resume: Path | None = None
@@ -42,13 +44,13 @@ class _Early(argparse.ArgumentParser):
 def parse_config(argv: list[str] | None = None) -> tuple[TrainConfig, TrainCommand]:
     """The run's config from the command line, and all of the command's options."""
     from lapo_tf.agents import AGENTS
-    from lapo_tf.tasks import TASKS
+    from lapo_tf.tasks import TASKS, read_task
     from lapo_tf.training.migration import migrated
     from lapo_tf.training.start import run_config
 
     # First what decides the defaults of everything else.
     early = _Early(add_help=False, allow_abbrev=False)
-    for name in ("task", "agent", "config", "resume"):
+    for name in ("task", "agent", "config", "resume", "dataset", "env"):
         early.add_argument(f"--{name}")
     first, _ = early.parse_known_args(argv)
     if first.task == "list":
@@ -56,17 +58,21 @@ def parse_config(argv: list[str] | None = None) -> tuple[TrainConfig, TrainComma
     file = read_yaml(Path(first.config), "steps: 10000") if first.config else {}
     if "config" in file:  # a run's config.yaml will do, too, but not to write into its folder
         require(isinstance(file["config"], dict), f"'config' in {first.config}", file["config"], "a mapping of options")
-        file = {k: v for k, v in migrated(file["config"]).items() if k != "run_dir"}
-    chosen = {"task": first.task, "agent": first.agent, "run_dir": first.resume}
+        own = {"task": read_task(file["task"], f"{first.config}: task.")} if "task" in file else {}
+        file = {k: v for k, v in migrated(file["config"]).items() if k != "run_dir"} | own
+    chosen = {name: getattr(first, name) for name in ("task", "agent", "dataset", "env")} | {"run_dir": first.resume}
     base = run_config(file | {k: v for k, v in chosen.items() if v is not None}, resume=bool(first.resume))
     section: Any = Annotated[AGENTS[base.agent].Config, tyro.conf.arg(name=base.agent)]
     cls = dataclasses.make_dataclass("Train", [("agent_config", section)], bases=(TrainCommand,), frozen=True)
     default = cls(**{f.name: getattr(base, f.name) for f in dataclasses.fields(base)})
     options: Any = parse(cls, argv, default=default, description=DESCRIPTION)
     if not options.task:
-        raise UserError("no task given: expected --task NAME, e.g. --task maze2d-umaze (--task list names all)")
+        raise UserError(
+            "no task given: expected --task NAME, e.g. --task maze2d-umaze (--task list names all), or --dataset with "
+            "data of your own"
+        )
     config = TrainConfig(**{f.name: getattr(options, f.name) for f in dataclasses.fields(TrainConfig)})
-    return config, options
+    return dataclasses.replace(config, task=base.task), options
 
 
 @command

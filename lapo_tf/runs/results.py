@@ -12,7 +12,7 @@ from lapo_tf.config import TrainConfig
 from lapo_tf.errors import UserError
 from lapo_tf.runs.statistics import bootstrap_band
 from lapo_tf.runs.trials import differences
-from lapo_tf.tasks import Task, load_task
+from lapo_tf.tasks import Task
 from lapo_tf.training.run_folder import RunFolder
 
 PAPER_ORDER = ("bc", "bcq", "plas", "awac", "awac-gmm", "iql", "cql", "lapo")
@@ -24,6 +24,7 @@ class RunResult:
 
     folder: Path
     config: TrainConfig
+    task: Task
     label: str
     """The agent, and what sets its setting apart: the name of the run's parent folder."""
     provenance: str
@@ -56,7 +57,7 @@ class Group:
     @property
     def task(self) -> Task:
         """Their task."""
-        return load_task(self.runs[0].config.task)
+        return self.runs[0].task
 
     @property
     def label(self) -> str:
@@ -124,6 +125,7 @@ def read_run(path: Path, step: int | None = None) -> RunResult:
     return RunResult(
         path,
         config,
+        folder.task(),
         _label(path, config),
         str(data["provenance"]),
         f"{data['id']} {str(data.get('sha256') or data.get('version') or '')[:12]}".strip(),

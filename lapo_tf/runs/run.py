@@ -20,7 +20,7 @@ from lapo_tf.config import TrainConfig
 from lapo_tf.data import OfflineDataset
 from lapo_tf.errors import UserError
 from lapo_tf.progress import bar
-from lapo_tf.tasks import Task, load_task
+from lapo_tf.tasks import Task
 from lapo_tf.training.rollout import Episodes, Evaluator
 from lapo_tf.training.run_folder import Checkpoints, RunFolder
 from lapo_tf.training.trainer import build_agent
@@ -190,7 +190,7 @@ def load_run(folder: Path | str, checkpoint: str | int | None = None) -> Run:
     # The training's state is Checkpoint(loop=TrainingLoop, seconds=…); only the loop's agent is wanted.
     state = tf.train.Checkpoint(loop=tf.train.Checkpoint(agent=agent))
     step, note = Checkpoints(run_folder.path / "checkpoints").restore(state, step)
-    return Run(run_folder, config, load_task(config.task), agent, step, note)
+    return Run(run_folder, config, run_folder.task(), agent, step, note)
 
 
 def load_agent(folder: Path | str, checkpoint: str | int | None = None) -> Agent:

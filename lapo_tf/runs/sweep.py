@@ -25,6 +25,7 @@ from lapo_tf.errors import UserError
 from lapo_tf.progress import bar
 from lapo_tf.runs.results import Group, group_runs, read_run
 from lapo_tf.runs.trials import DONE, FAILED, NEW, RESUME, Cluster, Trial, grid, measured, remaining, state
+from lapo_tf.tasks import Task, register
 from lapo_tf.training.options import resolved
 from lapo_tf.training.trainer import Trainer
 
@@ -32,7 +33,7 @@ RAY_PATIENCE = 300.0  # seconds in which to try again to start Ray
 CRASHES = 2  # times that a trial whose worker died is resumed
 
 
-def run_trial(config: TrainConfig) -> str:
+def run_trial(config: TrainConfig, task: Task) -> str:
     """Train in this process, from the start or from the last checkpoint; what was printed goes into `train.log`.
 
     Returns:
@@ -51,6 +52,7 @@ def run_trial(config: TrainConfig) -> str:
         runtime.quiet()
         runtime.configure(config.compile)
         resume = (folder / "config.yaml").exists()
+        register(task)  # this process may not know it
         return str(Trainer(config, resume=resume).run())
     except Exception as error:
         traceback.print_exc()
@@ -84,7 +86,7 @@ class Progress:
 
 
 def sweep(
-    tasks: Iterable[str],
+    tasks: Iterable[str | Task],
     agents: Sequence[str],
     seeds: Iterable[int] = range(3),
     run_dir: Path | str = "runs",
@@ -165,7 +167,7 @@ def run_trials(
             while waiting and len(futures) < progress.parallel:
                 trial = waiting.pop(0)
                 config = resolved(dataclasses.replace(trial.config, run_dir=trial.folder.resolve()))
-                futures[remote.remote(config)] = trial
+                futures[remote.remote(config, trial.task)] = trial
                 progress.running[trial.name] = time.time()
             ready, _ = ray.wait(list(futures), timeout=1.0)
             for future in ready:

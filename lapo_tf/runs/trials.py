@@ -11,6 +11,7 @@ import yaml
 
 from lapo_tf.config import TrainConfig
 from lapo_tf.errors import UserError
+from lapo_tf.tasks import Task, load_task
 from lapo_tf.yaml_files import parse_yaml
 
 DONE, RESUME, NEW, FAILED = "done", "resume", "new", "failed"
@@ -34,6 +35,7 @@ class Trial:
     """One run of the grid."""
 
     config: TrainConfig
+    task: Task
     label: str
     """The agent with its options, as in the run folder's path."""
 
@@ -80,7 +82,7 @@ def parse_agent(text: str) -> tuple[str, dict[str, Any], str]:
 
 
 def grid(
-    tasks: Iterable[str],
+    tasks: Iterable[str | Task],
     agents: Sequence[str],
     seeds: Iterable[int],
     run_dir: Path,
@@ -101,17 +103,18 @@ def grid(
     from lapo_tf.training.start import run_config  # TensorFlow takes seconds, for which --help need not wait
 
     file, flags = file or {}, flags or {}
-    tasks, agents = ([one] if isinstance(one, str) else list(one) for one in (tasks, agents))
+    tasks, agents = ([one] if isinstance(one, str | Task) else list(one) for one in (tasks, agents))
+    known = [task if isinstance(task, Task) else load_task(task) for task in tasks]
     trials = []
     for seed in seeds:
-        for task in tasks:
+        for task in known:
             for text in agents:
                 agent, own, label = parse_agent(text)
                 own = (file.get(agent) or {}) | own
                 common = {k: v for k, v in file.items() if not isinstance(v, dict)}
-                folder = run_dir / task / label / f"seed{seed}"
+                folder = run_dir / task.name / label / f"seed{seed}"
                 values = {"task": task, "agent": agent, "seed": seed, "run_dir": folder, agent: own}
-                trials.append(Trial(run_config(common | flags | values), label))
+                trials.append(Trial(run_config(common | flags | values), task, label))
     return trials
 
 

@@ -94,8 +94,9 @@ def task_of_dataset(dataset: str, env_id: str | None = None) -> Task:
         for task in TASKS.values():
             if dataset in (task.minari_id, task.collected_id):
                 return task
-    path = Path(dataset).expanduser()
-    stem = path.stem if path.suffix in (".hdf5", ".h5") or path.is_file() else dataset
+    path, stem = Path(dataset).expanduser(), dataset
+    if path.suffix in (".hdf5", ".h5") or path.is_file():
+        dataset, stem = str(path.absolute()), path.stem
     name = re.sub(r"[^\w.-]+", "-", stem).strip("-")
     return Task(f"own-{name}" if name in TASKS else name, env_id, dataset=dataset)
 

@@ -1,6 +1,6 @@
 """The run folder: everything that training leaves behind, and all that later commands need.
 
-    config.yaml      the run's options, versions, data set and scaling; `history`: data sets it was trained on before
+    config.yaml      the run's options, task, versions, data set and scaling; `history`: data of its earlier parts
     metrics.csv      one row per evaluation; `step` first; columns are explained in `docs/metrics.md`
     episodes.npz     `steps` [E] and `returns`, `lengths` [E, episodes] of every evaluation episode
     checkpoints/     step-<n>/ folders of TensorFlow checkpoints: the last few and the best
@@ -32,6 +32,7 @@ import yaml
 
 from lapo_tf.config import TrainConfig
 from lapo_tf.errors import UserError, first_line
+from lapo_tf.tasks import Task, load_task, read_task
 from lapo_tf.training.migration import migrated
 from lapo_tf.training.options import build_config
 from lapo_tf.yaml_files import read_yaml
@@ -90,15 +91,18 @@ class RunFolder:
         data: dict[str, Any],
         agent: dict[str, Any],
         history: Sequence[dict[str, Any]] = (),
+        task: Task | None = None,
     ) -> None:
-        """Write `config.yaml`: options, data provenance, what rebuilds the agent, and versions.
+        """Write `config.yaml`: options, the task, data provenance, what rebuilds the agent, and versions.
 
         Args:
             history: of a run that went on with other data: `until` (step) and `data` of each earlier part.
+            task: all of it, so that later commands need not know it; without it they look for its name.
         """
         (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
         values: dict[str, Any] = {
             "config": config.to_dict(),
+            **({} if task is None else {"task": task.to_dict()}),
             "data": data,
             "agent": agent,
             "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
@@ -123,6 +127,13 @@ class RunFolder:
     def config(self) -> TrainConfig:
         """The run's options."""
         return build_config(migrated(self.read()["config"]))
+
+    def task(self) -> Task:
+        """The run's task: as it was written down, or that of its name, in folders from before tasks were."""
+        values = self.read()
+        if "task" in values:
+            return read_task(values["task"], f"{self.path / 'config.yaml'}: task.")
+        return load_task(str(values["config"].get("task")))
 
     # Metrics and episodes
 

@@ -12,7 +12,7 @@ from lapo_tf import runtime
 from lapo_tf.agents import AGENTS
 from lapo_tf.config import TrainConfig
 from lapo_tf.errors import UserError, unknown
-from lapo_tf.tasks import load_task
+from lapo_tf.tasks import Task, load_task, register, task_of_dataset
 from lapo_tf.training.options import build_config
 from lapo_tf.training.run_folder import RunFolder
 from lapo_tf.training.trainer import Result, Trainer
@@ -22,24 +22,52 @@ def run_config(options: Mapping[str, Any], *, resume: bool = False) -> TrainConf
     """A run's config from `options`, on top of what the run in its folder has, or else of the task's own values.
 
     Args:
-        options: fields of `TrainConfig`, and the agent's under its name; of a new run, at least `task`.
+        options: fields of `TrainConfig`, and the agent's under its name. Of a new run, at least `task` (a name, a YAML
+            file or a `Task`) or `dataset`; `env` is the gymnasium id of an environment for the data set.
         resume: whether it goes on with the run in the options' run folder.
 
     Raises:
         UserError: no run there, one of another task or agent, or an option that cannot be.
     """
-    task, agent = str(options.get("task") or ""), str(options.get("agent") or "lapo")
+    agent = str(options.get("agent") or "lapo")
     if not resume:
         if agent not in AGENTS:
             raise unknown("agent", agent, AGENTS)
-        own = load_task(task).training_options(agent) if task else {}
-        return build_config(options, build_config({"task": task, "agent": agent} | own))
+        task = chosen_task(options)
+        name = {"task": "" if task is None else task.name}
+        own = {} if task is None else task.training_options(agent)
+        options = {k: v for k, v in options.items() if k != "env"} | name
+        return build_config(options, build_config(name | {"agent": agent} | own))
     place = {name: options[name] for name in ("run_dir", "seed") if options.get(name) is not None}
-    folder = build_config({"task": task, "agent": agent} | place).folder()
+    task = chosen_task({"task": options.get("task")})
+    name = {} if task is None else {"task": task.name}
+    folder = build_config({"task": "", "agent": agent} | name | place).folder()
     base = dataclasses.replace(RunFolder.open(folder).config(), run_dir=folder)  # it may have been moved
-    if options.get("task") not in (None, base.task) or options.get("agent") not in (None, base.agent):
+    if name.get("task") not in (None, base.task) or options.get("agent") not in (None, base.agent):
         raise UserError(f"{folder} is a run of {base.agent} on {base.task}: leave task and agent out, or give these")
-    return build_config(options, base)
+    return build_config({k: v for k, v in options.items() if k != "env"} | {"task": base.task}, base)
+
+
+def chosen_task(options: Mapping[str, Any]) -> Task | None:
+    """The task that options name, which is registered: `task`, or what comes of `dataset` and `env`; None without both.
+
+    Raises:
+        UserError: there is no such task, or an environment for one that has its own.
+    """
+    task, env_id, dataset = (options.get(name) for name in ("task", "env", "dataset"))
+    if isinstance(task, Task):
+        known = task
+    elif task:
+        known = load_task(str(task))
+    elif dataset:
+        known = task_of_dataset(str(dataset), env_id)
+    else:
+        return None
+    if env_id and known.env_id != env_id:
+        if known.family != Task.family:
+            raise UserError(f"task '{known.name}' has an environment of its own: leave --env out, or --task")
+        known = dataclasses.replace(known, env_id=env_id)
+    return register(known)
 
 
 def train(
@@ -57,7 +85,7 @@ def train(
         other_data: let a resumed run go on with other data than it was begun with.
         callbacks: Keras callbacks, called at every evaluation with `epoch` = step and the metrics.
         progress: show what the data are and a bar of the steps.
-        options: fields of `TrainConfig`, and the agent's under its name: `lapo={"kl_weight": 0.3}`.
+        options: see `run_config`; an agent's: `lapo={"kl_weight": 0.3}`.
 
     Raises:
         UserError: something the caller can put right.

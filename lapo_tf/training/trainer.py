@@ -116,9 +116,9 @@ class Trainer:
             progress: show a bar of the steps, and say what the data are.
         """
         self.config, self.log = (config := resolved(config)), log
-        self.task: Task = load_task(config.task)
         self.resume, self.progress = resume, progress
         self.folder = RunFolder.open(config.folder()) if resume else RunFolder.create(config.folder())
+        self.task: Task = self.folder.task() if resume else load_task(config.task)
         self._lock = RunLock(self.folder.path) if resume else None
         try:
             self._set_up(dataset, other_data, callbacks)
@@ -157,7 +157,7 @@ class Trainer:
         self.logger = RunLogger(self.folder, self.step)
         # Only now: a run that cannot be resumed with these options keeps its own.
         self.folder.clean()
-        self.folder.write_config(config, told, values, history)
+        self.folder.write_config(config, told, values, history, self.task)
         board = keras.callbacks.TensorBoard(str(self.folder.path / "tensorboard"), write_graph=False)
         self.callbacks = keras.callbacks.CallbackList([self.logger, board, *callbacks], model=self.agent)
         self.agent.stop_training = False
