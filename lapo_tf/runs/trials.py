@@ -103,7 +103,7 @@ def grid(
     from lapo_tf.training.start import run_config  # TensorFlow takes seconds, for which --help need not wait
 
     file, flags = file or {}, flags or {}
-    tasks, agents = ([one] if isinstance(one, str | Task) else list(one) for one in (tasks, agents))
+    tasks, agents = [tasks] if isinstance(tasks, str) else tasks, [agents] if isinstance(agents, str) else agents
     known = [task if isinstance(task, Task) else load_task(task) for task in tasks]
     trials = []
     for seed in seeds:
