@@ -51,7 +51,7 @@ def download(dataset_id: str) -> Path:
         raise _unknown(dataset_id, "make it with `python -m lapo_tf.collect`")
     existed = folder.exists()
     try:
-        _check_connection()
+        check_connection()
         minari.download_dataset(dataset_id)
     except BaseException as error:
         if not existed:  # an interrupted download must not be taken for a data set
@@ -71,7 +71,7 @@ def download(dataset_id: str) -> Path:
     return data
 
 
-def _check_connection() -> None:
+def check_connection() -> None:
     """Fail at once where Hugging Face, Minari's remote, cannot be reached: its library would go on trying for 24 s."""
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     if not os.environ.get("MINARI_REMOTE", "hf://").startswith("hf://"):
