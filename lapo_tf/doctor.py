@@ -16,7 +16,7 @@ from lapo_tf import runtime
 from lapo_tf.cli import parse
 from lapo_tf.errors import command, first_line
 
-DESCRIPTION = """Tell versions, threads, GPU, data folder, network and extras, and try the compiled loop for two seconds.
+DESCRIPTION = """Tell versions, threads, GPU, data folder, network and extras; run the compiled loop for two seconds.
 
 Exit status 1 if something that training needs does not work. Put what it prints into a bug report."""
 

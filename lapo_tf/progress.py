@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TextIO, TypeAlias
+from typing import Any, TextIO, TypeAlias
 
 from tqdm.auto import tqdm
 
@@ -12,10 +12,11 @@ SECONDS = 30.0  # between two lines
 
 
 class Lines:
-    """What `bar` gives where nobody watches: tqdm's interface as far as it is used here, and whole lines."""
+    """What `progress_bar` gives where nobody watches: tqdm's interface as far as it is used here, and whole lines."""
 
     def __init__(self, total: float | None, desc: str, unit: str, initial: int, unit_scale: bool, file: TextIO) -> None:
-        self.total, self.n = total, float(initial)
+        self.total = total
+        self.n: float = initial
         self._desc, self._unit, self._scale, self._file = desc, unit, unit_scale, file
         self._initial, self._postfix = initial, ""
         self._begun = self._told = time.monotonic()
@@ -56,10 +57,10 @@ class Lines:
         self.close()
 
 
-Bar: TypeAlias = "tqdm | Lines"
+Bar: TypeAlias = "tqdm[Any] | Lines"
 
 
-def bar(
+def progress_bar(
     *,
     total: float | None,
     desc: str = "",

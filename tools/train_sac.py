@@ -18,10 +18,10 @@ from zipfile import BadZipFile
 
 import gymnasium as gym
 import numpy as np
-from tqdm.auto import tqdm
 
 import lapo_tf.envs  # noqa: F401 (registers the environments)
 from lapo_tf.errors import UserError, command, require
+from lapo_tf.progress import progress_bar
 
 SAVE_EVERY = 20_000  # steps
 
@@ -85,7 +85,7 @@ def main() -> None:
     if args.steps <= begun:
         raise UserError(f"{out} has had {begun:,} steps: give a larger --steps than {args.steps:,} to go on")
     out.parent.mkdir(parents=True, exist_ok=True)
-    bar = tqdm(total=args.steps, initial=begun, unit="step", desc=args.goal, dynamic_ncols=True)
+    bar = progress_bar(total=args.steps, initial=begun, unit="step", desc=args.goal)
 
     def save() -> None:
         for file, write in ((out, model.save), (replay, model.save_replay_buffer)):
@@ -103,7 +103,8 @@ def main() -> None:
     try:
         model.learn(args.steps - begun, callback=after_step, reset_num_timesteps=False)
     except KeyboardInterrupt:
-        bar.write(f"interrupted after {model.num_timesteps:,} steps; the same command with --resume goes on")
+        bar.close()
+        print(f"interrupted after {model.num_timesteps:,} steps; the same command with --resume goes on")
     finally:
         bar.close()
     save()

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box
-from tqdm.auto import tqdm
 
 from lapo_tf.data.dataset import Episode
 from lapo_tf.data.readers import open_recording
 from lapo_tf.data.store import Written, check_new, check_own, write_dataset
 from lapo_tf.data.task import DataTask
 from lapo_tf.errors import UserError, unknown
+from lapo_tf.progress import Bar, progress_bar
 
 
 def import_d4rl(
@@ -55,7 +55,7 @@ def import_d4rl(
         env.close()
     with (
         open_recording(path, max_episode_steps=max_episode_steps, infos=True) as recording,
-        tqdm(total=recording.count, desc="importing", unit="episode", disable=not progress) as bar,
+        progress_bar(total=recording.count, desc="importing", unit="episode", disable=not progress) as bar,
     ):
         source = recording.source
         return write_dataset(
@@ -71,7 +71,7 @@ def import_d4rl(
         )
 
 
-def _counted(episodes: Iterator[Episode], bar: tqdm) -> Iterator[Episode]:
+def _counted(episodes: Iterator[Episode], bar: Bar) -> Iterator[Episode]:
     for episode in episodes:
         yield episode
         bar.update()
@@ -117,7 +117,7 @@ def import_lerobot(
     if not observed:
         raise UserError(f"{folder.name}: no observation.* feature holds numbers; it has {', '.join(info['features'])}")
     left_out = [name for name in info["features"] if name not in vectors]
-    with tqdm(total=info.get("total_episodes"), desc="importing", unit="episode", disable=not progress) as bar:
+    with progress_bar(total=info.get("total_episodes"), desc="importing", unit="episode", disable=not progress) as bar:
         return write_dataset(
             dataset_id,
             _counted(_lerobot_episodes(files, observed, action, list(vectors)), bar),

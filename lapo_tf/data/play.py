@@ -19,7 +19,7 @@ from lapo_tf.data.readers import open_recording
 from lapo_tf.data.task import DataTask, task_of
 from lapo_tf.errors import UserError
 from lapo_tf.plots.films import Film, choose_gl, control_seconds
-from lapo_tf.progress import bar
+from lapo_tf.progress import progress_bar
 
 Pose = Callable[[np.ndarray], None]
 
@@ -119,7 +119,10 @@ def _film(env: Any, pose: Pose, episode: Episode, title: str, out: Path, progres
     observations, rewards = np.asarray(episode.observations, np.float64), np.asarray(episode.rewards)
     totals = np.concatenate([[0.0], np.cumsum(rewards)])
     seconds, last = control_seconds(env), len(observations) - 1
-    with Film(out, seconds) as film, bar(total=last + 1, unit="step", desc="film", disable=not progress) as done:
+    with (
+        Film(out, seconds) as film,
+        progress_bar(total=last + 1, unit="step", desc="film", disable=not progress) as done,
+    ):
         for t, observation in enumerate(observations):
             pose(observation)
             text = f"{t * seconds:6.2f} s   return {totals[min(t, len(rewards))]:.4g}   {title}"

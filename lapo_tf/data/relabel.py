@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from lapo_tf.data.dataset import Episode
 from lapo_tf.data.readers import open_recording
@@ -16,6 +15,7 @@ from lapo_tf.data.rewards import Fields, Relabel, read_rule, reward_function
 from lapo_tf.data.store import METADATA, Written, check_new, check_own, environment_id, write_dataset
 from lapo_tf.data.task import DataTask
 from lapo_tf.errors import UserError
+from lapo_tf.progress import Bar, progress_bar
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def relabel_dataset(
         relabel, declared = _relabel(task, None if rule is None else Path(rule), function, known.get("fields") or {})
         tally = _Tally()
         what = task.name if task else (str(rule) if rule else str(function))
-        with tqdm(total=recording.count, desc="relabelling", unit="episode", disable=not progress) as bar:
+        with progress_bar(total=recording.count, desc="relabelling", unit="episode", disable=not progress) as bar:
             written = write_dataset(
                 dataset_id,
                 tally.through(recording.episodes, relabel, bar),
@@ -117,7 +117,7 @@ class _Tally:
         self.after: list[float] = []
         self.steps = self.changed = self.rewarded_before = self.rewarded_after = 0
 
-    def through(self, episodes: Iterator[Episode], relabel: Relabel, bar: tqdm) -> Iterator[Episode]:
+    def through(self, episodes: Iterator[Episode], relabel: Relabel, bar: Bar) -> Iterator[Episode]:
         for number, episode in enumerate(episodes):
             try:
                 new = relabel(episode)

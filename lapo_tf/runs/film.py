@@ -18,7 +18,7 @@ import numpy as np
 
 from lapo_tf.errors import UserError
 from lapo_tf.plots.films import choose_gl
-from lapo_tf.progress import bar as progress_bar
+from lapo_tf.progress import progress_bar
 from lapo_tf.runs.run import Rollout, Run
 
 

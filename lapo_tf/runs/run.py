@@ -19,7 +19,7 @@ from lapo_tf.agents import LAPO, Agent, LatentAgent
 from lapo_tf.config import TrainConfig
 from lapo_tf.data import OfflineDataset
 from lapo_tf.errors import UserError
-from lapo_tf.progress import bar
+from lapo_tf.progress import progress_bar
 from lapo_tf.tasks import Task
 from lapo_tf.training.rollout import Episodes, Evaluator
 from lapo_tf.training.run_folder import Checkpoints, RunFolder
@@ -147,7 +147,7 @@ class Run:
         evaluator = Evaluator(self.task.make_env, episodes, parallel)
         seen: list[list[np.ndarray]] = [[] for _ in range(episodes)]
         limit = getattr(evaluator.envs[0].spec, "max_episode_steps", None) or 0
-        steps = bar(total=episodes * limit or None, unit="step", desc=self.task.name, disable=not progress)
+        steps = progress_bar(total=episodes * limit or None, unit="step", desc=self.task.name, disable=not progress)
 
         def on_step(episode: int, observation: np.ndarray) -> None:
             seen[episode].append(observation)

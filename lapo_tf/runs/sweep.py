@@ -22,7 +22,7 @@ from typing import Any
 from lapo_tf import runtime
 from lapo_tf.config import TrainConfig
 from lapo_tf.errors import UserError
-from lapo_tf.progress import bar
+from lapo_tf.progress import progress_bar
 from lapo_tf.runs.results import Group, group_runs, read_run
 from lapo_tf.runs.trials import DONE, FAILED, NEW, RESUME, Cluster, Trial, grid, measured, remaining, state
 from lapo_tf.tasks import Task, register
@@ -121,7 +121,7 @@ def sweep(
     own = {k: v for k, v in options.items() if isinstance(v, dict)}
     trials = grid(tasks, agents, seeds, Path(run_dir), {k: v for k, v in options.items() if k not in own}, own)
     total = sum(t.config.steps for t in trials)
-    with bar(total=total, unit="step", desc="sweep", disable=not progress) as steps:
+    with progress_bar(total=total, unit="step", desc="sweep", disable=not progress) as steps:
 
         def show(now: Progress) -> None:
             counts = now.counts()

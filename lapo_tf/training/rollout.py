@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,6 +9,8 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+
+from lapo_tf import runtime
 
 Policy = Callable[[np.ndarray], np.ndarray]
 """Raw observations float32 [B, obs] -> raw actions [B, act]."""
@@ -37,7 +38,7 @@ class Evaluator:
     def __init__(self, make_env: Callable[[], gym.Env], episodes: int, parallel: int | None = None) -> None:
         self.episodes = episodes
         self.envs = [make_env() for _ in range(min(episodes, parallel or 10))]
-        self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(runtime.cores())
 
     def run(
         self,

@@ -20,7 +20,7 @@ from lapo_tf.agents import AGENTS, Agent, AgentSpec, Scaling
 from lapo_tf.config import TrainConfig
 from lapo_tf.data.dataset import OfflineDataset
 from lapo_tf.errors import UserError
-from lapo_tf.progress import Bar, bar
+from lapo_tf.progress import Bar, progress_bar
 from lapo_tf.tasks import Task, load_task
 from lapo_tf.training.lock import RunLock
 from lapo_tf.training.loop import NonFiniteLossError, TrainingLoop, scaling_of
@@ -252,7 +252,8 @@ class Trainer:
 
     def _run(self) -> Result:
         config, folder = self.config, self.folder
-        meter = bar(total=config.steps, initial=self.step, unit="step", desc=config.task, disable=not self.progress)
+        quiet = not self.progress
+        meter = progress_bar(total=config.steps, initial=self.step, unit="step", desc=config.task, disable=quiet)
         with _handled(self._on_signal):
             try:
                 self.callbacks.on_train_begin()

@@ -21,8 +21,8 @@ from lapo_tf import runtime
 runtime.quiet()
 
 from make_programs import acting_variables  # noqa: E402
-from tqdm.auto import tqdm  # noqa: E402
 
+from lapo_tf.progress import progress_bar  # noqa: E402
 from lapo_tf.training.start import run_config  # noqa: E402
 from lapo_tf.training.trainer import Trainer  # noqa: E402
 
@@ -44,7 +44,7 @@ def evaluate(entry: dict[str, Any], trained: Mapping[str, np.ndarray], log: dict
     path.write_text(yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120))
     loop = trainer.loop
     acting = acting_variables(trainer.agent)
-    bar: tqdm[Any] = tqdm(disable=True)
+    bar = progress_bar(total=None, disable=True)
     for step, seconds in zip(trained["steps"].tolist(), trained["seconds"].tolist(), strict=True):
         for k, variable in enumerate(acting):
             variable.assign(unpack(trained[f"{step}/{k}"], variable.shape))

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from lapo_tf.data.bags.layout import BagField, BagLayout, Condition
 from lapo_tf.data.bags.resample import Samples, Times
 from lapo_tf.errors import UserError, unknown
+from lapo_tf.progress import progress_bar
 
 try:
     from rosbags.highlevel import AnyReader
@@ -139,7 +139,7 @@ def read_bag(path: Path, layout: BagLayout, file: str, progress: bool = True) ->
         wanted = _Wanted(bag, reader, layout, file)
         used = [c for c in reader.connections if c.topic in wanted.handlers]
         total = sum(c.msgcount for c in used)
-        with tqdm(total=total, desc=path.name, unit="msg", unit_scale=True, disable=not progress) as bar:
+        with progress_bar(total=total, desc=path.name, unit="msg", unit_scale=True, disable=not progress) as bar:
             for n, (connection, received, raw) in enumerate(reader.messages(connections=used), 1):
                 message = reader.deserialize(raw, connection.msgtype)
                 for handle in wanted.handlers[connection.topic]:

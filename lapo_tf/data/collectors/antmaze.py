@@ -6,7 +6,6 @@ terminals are relabelled for the evaluation's goal.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 from gymnasium.spaces import Box
-from tqdm.auto import tqdm
 
+from lapo_tf import runtime
 from lapo_tf.data.collectors.base import Collected, check
 from lapo_tf.data.dataset import Episode
 from lapo_tf.data.store import write_dataset
 from lapo_tf.envs.antmaze import AntMazeEnv, cell_of, cell_origin, goal_of, parse_map, reached
 from lapo_tf.errors import UserError
+from lapo_tf.progress import progress_bar
 
 STEPS = 1_000_000
 """Size of D4RL's AntMaze data sets."""
@@ -156,8 +156,8 @@ def collect_antmaze(
         nonlocal successes
         # MuJoCo releases Python's interpreter lock while it simulates: threads use all cores.
         with (
-            ThreadPoolExecutor(os.cpu_count()) as pool,
-            tqdm(total=number, desc=f"ants in {maze}", unit="episode", disable=not progress) as bar,
+            ThreadPoolExecutor(runtime.cores()) as pool,
+            progress_bar(total=number, desc=f"ants in {maze}", unit="episode", disable=not progress) as bar,
         ):
             for observations, actions, own_goal in pool.map(run, range(number)):
                 successes += bool(reached(observations, own_goal).any())

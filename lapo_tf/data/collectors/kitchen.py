@@ -25,8 +25,8 @@ from zipfile import BadZipFile
 import numpy as np
 from gymnasium.spaces import Box
 from minari.storage.datasets_root_dir import get_dataset_path
-from tqdm.auto import tqdm
 
+from lapo_tf import runtime
 from lapo_tf.data.collectors import kitchen_arm, kitchen_demonstrator
 from lapo_tf.data.collectors.base import Collected, check
 from lapo_tf.data.collectors.kitchen_demonstrator import ELEMENTS_PER_EPISODE, Demonstrator, draw_elements
@@ -35,6 +35,7 @@ from lapo_tf.data.store import write_dataset
 from lapo_tf.envs import COMPLETE_TASKS, MIXED_TASKS
 from lapo_tf.envs.kitchen import ELEMENT_GOALS, KitchenEnv, completed, dataset_reward, task_goal
 from lapo_tf.errors import UserError, unknown
+from lapo_tf.progress import progress_bar
 
 KINDS: dict[str, Sequence[str]] = {"complete": COMPLETE_TASKS, "partial": COMPLETE_TASKS, "mixed": MIXED_TASKS}
 """Target elements of the three tasks."""
@@ -113,19 +114,21 @@ def collect_kitchen(
     check(dataset_id, count, "--episodes", force)
     started = time.perf_counter()
     folder = cache_folder(seed)
-    _simulate(folder, seed, count, processes or _cores(), progress)
+    _simulate(folder, seed, count, processes or runtime.cores(), progress)
     plans: list[str] = []
     results: list[tuple[str, bool, bool]] = []  # element, done, all of its episode done
     lengths: list[int] = []
 
     def relabelled() -> Iterator[Episode]:
-        for number in tqdm(range(count), desc="writing", unit="episode", disable=not progress):
-            recorded = _read(folder, number)
-            done = recorded.done()
-            plans.append(", ".join(recorded.elements))
-            results.extend((element, ok, all(done)) for element, ok in zip(recorded.elements, done, strict=True))
-            lengths.append(len(recorded.actions))
-            yield recorded.for_task(kind)
+        with progress_bar(total=count, desc="writing", unit="episode", disable=not progress) as bar:
+            for number in range(count):
+                recorded = _read(folder, number)
+                done = recorded.done()
+                plans.append(", ".join(recorded.elements))
+                results.extend((element, ok, all(done)) for element, ok in zip(recorded.elements, done, strict=True))
+                lengths.append(len(recorded.actions))
+                yield recorded.for_task(kind)
+                bar.update()
 
     written = write_dataset(
         dataset_id,
@@ -191,9 +194,9 @@ def _simulate(folder: Path, seed: int, count: int, processes: int, progress: boo
             stack.callback(child.kill)
         os.close(numbers)
         os.close(answer)
-        bar = stack.enter_context(
-            tqdm(total=count, initial=count - len(missing), desc="kitchen", unit="episode", disable=not progress)
-        )
+        done = count - len(missing)
+        bar = progress_bar(total=count, initial=done, desc="kitchen", unit="episode", disable=not progress)
+        stack.callback(bar.close)
         try:
             with suppress(BrokenPipeError), open(feed, "wb", buffering=0) as pipe:
                 pipe.write(b"".join(b"%*d\n" % (_LINE - 1, n) for n in missing))
@@ -250,7 +253,3 @@ def _read(folder: Path, number: int) -> Recorded:
 
 def _path(folder: Path, number: int) -> Path:
     return folder / f"{number:06d}.npz"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

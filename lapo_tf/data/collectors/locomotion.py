@@ -10,7 +10,6 @@ from typing import Protocol
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box
-from tqdm.auto import tqdm
 
 import lapo_tf.envs  # noqa: F401 (registers the environments)
 from lapo_tf.data.collectors.actor import load_actor
@@ -20,6 +19,7 @@ from lapo_tf.data.rewards import Relabel
 from lapo_tf.data.store import write_dataset
 from lapo_tf.envs.walker2d import GOALS, fallen, goal_reward
 from lapo_tf.errors import UserError, unknown
+from lapo_tf.progress import Bar, progress_bar
 
 STEPS = 1_000_000  # by default, as D4RL's data sets
 TERMS = ("velocity", "control", "rise")
@@ -126,7 +126,7 @@ def collect_walker2d(
     started, relabel = time.perf_counter(), relabel_walker2d(goal)
     share = np.diff(np.linspace(0, steps, len(actors) + 1).astype(int))
 
-    def episodes(bar: tqdm) -> Iterator[Episode]:
+    def episodes(bar: Bar) -> Iterator[Episode]:
         for number, ((name, actor), count) in enumerate(zip(actors.items(), share, strict=True)):
             env = gym.make(f"lapo/Walker2d{name.capitalize()}-v0")
             for episode in run_policy(env, actor, int(count), seed * len(actors) + number, TERMS):
@@ -135,7 +135,8 @@ def collect_walker2d(
             env.close()
 
     sources = ", ".join(f"{name}: {path.name}" for name, path in policies.items())
-    with tqdm(total=steps, desc=f"walker2d-mix-{goal}", unit="step", unit_scale=True, disable=not progress) as bar:
+    task = f"walker2d-mix-{goal}"
+    with progress_bar(total=steps, desc=task, unit="step", unit_scale=True, disable=not progress) as bar:
         written = write_dataset(
             dataset_id,
             episodes(bar),
@@ -178,14 +179,14 @@ def collect_locomotion(
     started = time.perf_counter()
     returns: list[float] = []
 
-    def episodes(bar: tqdm) -> Iterator[Episode]:
+    def episodes(bar: Bar) -> Iterator[Episode]:
         for episode in run_policy(env, actor, steps, seed):
             returns.append(float(np.sum(episode.rewards)))
             yield episode
             bar.update(len(np.asarray(episode.rewards)))
 
     name = policy.name if policy else "uniform random actions"
-    with tqdm(total=steps, desc=task, unit="step", unit_scale=True, disable=not progress) as bar:
+    with progress_bar(total=steps, desc=task, unit="step", unit_scale=True, disable=not progress) as bar:
         written = write_dataset(
             dataset_id,
             episodes(bar),

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 import mujoco
 import numpy as np
 from gymnasium.spaces import Box
-from tqdm.auto import tqdm
 
 from lapo_tf.data.collectors.base import Collected, check
 from lapo_tf.data.dataset import Episode
 from lapo_tf.data.store import write_dataset
 from lapo_tf.envs import MAZE_MAX_STEPS
 from lapo_tf.envs.maze2d import MAX_SPEED, build_model, free_cells, goal_of, goal_reward, parse_map
+from lapo_tf.progress import Bar, progress_bar
 
 MAZE_STEPS: dict[str, int] = {"umaze": 1_000_000, "medium": 2_000_000, "large": 4_000_000}
 """Sizes of D4RL's Maze2d data sets."""
@@ -117,7 +117,7 @@ def run_maze2d(maze: str, steps: int, seed: int, progress: bool = True) -> tuple
     ends: list[int] = []
     limit, began = MAZE_MAX_STEPS[maze], 0
     chunk = 10_000
-    with tqdm(total=steps, desc=f"maze2d-{maze}", unit="step", unit_scale=True, disable=not progress) as bar:
+    with progress_bar(total=steps, desc=f"maze2d-{maze}", unit="step", unit_scale=True, disable=not progress) as bar:
         for first in range(0, steps, chunk):
             count = min(chunk, steps - first)
             noise = (ACTION_NOISE * rng.standard_normal((count, 2))).tolist()
@@ -170,7 +170,7 @@ def collect_maze2d(
     observations, actions, ends = run_maze2d(maze, steps, seed, progress)
     rewards = goal_reward(observations[:-1], goal)
 
-    def episodes(bar: tqdm) -> Iterator[Episode]:
+    def episodes(bar: Bar) -> Iterator[Episode]:
         for first, end in zip(np.concatenate([[0], ends[:-1] + 1]), ends, strict=True):
             yield Episode(observations[first : end + 2], actions[first : end + 1], rewards[first : end + 1], False)
             bar.update()
@@ -179,7 +179,7 @@ def collect_maze2d(
         f"{steps} steps of D4RL's Maze2d way-point controller (seed {seed}) in the {maze} maze, one continuous run cut "
         "where goals were reached, rewards for the fixed evaluation goal. Made by lapo_tf; not D4RL's own file."
     )
-    with tqdm(total=len(ends), desc="writing", unit="episode", disable=not progress) as bar:
+    with progress_bar(total=len(ends), desc="writing", unit="episode", disable=not progress) as bar:
         written = write_dataset(
             dataset_id,
             episodes(bar),

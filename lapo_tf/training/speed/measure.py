@@ -18,7 +18,7 @@ from typing import Any
 
 from lapo_tf import runtime
 from lapo_tf.errors import UserError
-from lapo_tf.progress import bar
+from lapo_tf.progress import progress_bar
 from lapo_tf.training.speed.worker import Job
 
 WORKER = ("-m", "lapo_tf.training.speed.worker")
@@ -113,7 +113,7 @@ def measure(
     """
     rows: list[dict[str, Any]] = []
     products: dict[str, Any] = {}
-    with bar(total=len(jobs) * (1 + repeats), leave=False, unit="run") as runs:
+    with progress_bar(total=len(jobs) * (1 + repeats), leave=False, unit="run") as runs:
         for threads, agent in dict.fromkeys((job.threads, job.agent) for job in jobs):
             with contextlib.ExitStack() as stack:
                 workers, answers = [], []

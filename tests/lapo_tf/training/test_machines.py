@@ -48,7 +48,7 @@ def test_neither_macos_nor_windows_has_sched_getaffinity(monkeypatch):
 
 
 def test_a_training_on_a_machine_without_linux_calls(tmp_path):
-    missing = ("sched_getaffinity", "sched_setaffinity", "register_at_fork")
+    missing = ("sched_getaffinity", "sched_setaffinity")
     done = start("\n".join(f"del os.{name}" for name in missing), tmp_path / "höhe 1")
     assert done.stdout == "2\n", done.stderr
 
@@ -102,7 +102,7 @@ def test_progress_in_a_log_is_a_line_every_half_minute(monkeypatch):
     now, out = [0.0], io.StringIO()
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(sys, "stderr", out)
-    with progress.bar(total=1000, initial=100, desc="maze", unit="step") as bar:
+    with progress.progress_bar(total=1000, initial=100, desc="maze", unit="step") as bar:
         for _ in range(90):
             now[0] += 1.0
             bar.update(10)
@@ -121,8 +121,8 @@ def test_progress_in_a_terminal_is_a_bar(monkeypatch):
     out = io.StringIO()
     out.isatty = lambda: True  # type: ignore[method-assign]
     monkeypatch.setattr(sys, "stderr", out)
-    with progress.bar(total=10) as bar:
+    with progress.progress_bar(total=10) as bar:
         bar.update(10)
     assert "\r" in out.getvalue()
-    with progress.bar(total=10, disable=True) as bar:
+    with progress.progress_bar(total=10, disable=True) as bar:
         bar.update(10)
