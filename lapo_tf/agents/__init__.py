@@ -12,8 +12,11 @@ from lapo_tf.agents.lapo import LAPO
 from lapo_tf.agents.lapo_paper import LAPOPaper
 from lapo_tf.agents.latent import LatentAgent
 from lapo_tf.agents.plas import PLAS
+from lapo_tf.agents.td3_bc import TD3BC
 
-AGENTS: dict[str, type[Agent]] = {kind.Config.name: kind for kind in (LAPO, LAPOPaper, BC, BCQ, PLAS, AWAC, IQL, CQL)}
+KINDS = (LAPO, LAPOPaper, BC, BCQ, PLAS, AWAC, IQL, CQL, TD3BC)
+
+AGENTS: dict[str, type[Agent]] = {kind.Config.name: kind for kind in KINDS}
 """Every agent by its name on the command line."""
 
 __all__ = ["AGENTS", "LAPO", "Agent", "AgentConfig", "AgentSpec", "LatentAgent", "Scaling"]

@@ -6,7 +6,6 @@ Metrics are compared with the losses, Adam's first moments with their gradients 
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,6 +26,8 @@ CASES = {
     "awac:exponential": {"temperature": 0.4, "weight": "exponential", "weight_max": 0.95},
     "awac:gmm": {"policy": "gmm", "components": 3, "temperature": 0.5},
     "iql": {"temperature": 4.0, "weight_max": 0.15, "expectile": 0.8, "dropout": 0.3, "decay_steps": 100},
+    "td3-bc": {"alpha": 1.5, "policy_noise": 0.4, "noise_clip": 0.3, "policy_delay": 1},
+    "td3-bc:waits": {"policy_delay": 2},
     "cql": {"samples": 3, "penalty": 2.0, "lagrange_threshold": 0.7, "bc_steps": 0},
     "cql:clone": {"samples": 3, "lagrange": False, "penalty": 2.0, "bc_steps": 9, "backup_entropy": True},
 }
@@ -323,10 +324,38 @@ def cql(case):
     case.gradients("policy", policy=policy_loss)
 
 
-CHECKS = SimpleNamespace(bc=bc, bcq=bcq, plas=plas, awac=awac, iql=iql, cql=cql)
+def td3_bc(case):
+    w, c = case.w, case.c
+    noise = np.clip(c.policy_noise * case.z["target"], -c.noise_clip, c.noise_clip)
+    assert 0.1 < np.mean(np.abs(noise) == c.noise_clip) < 0.9
+    pair = case.s2, np.clip(np_tanh(w["target_policy"], case.s2) + noise, -1, 1)
+    case.critics(td(case.b, np.minimum(forward(w["target_q1"], *pair), forward(w["target_q2"], *pair))))
+    q1 = case.after["q1"]
+    weight = c.alpha / np.abs(forward(q1, case.s, np_tanh(w["policy"], case.s))).mean()  # no gradient goes through it
+
+    def loss(policy):
+        actions = np_tanh(policy, case.s)
+        return np.mean((actions - case.a) ** 2) - weight * forward(q1, case.s, actions).mean()
+
+    error = np.mean((np_tanh(w["policy"], case.s) - case.a) ** 2)
+    case.close(policy__loss=loss(w["policy"]), policy__clone_error=error, policy__q_weight=weight)
+    case.gradients("policy", policy=loss)
+
+
+def td3_bc_waits(case):
+    """In every other step only the critics learn."""
+    case.close(policy__loss=0)
+    for name in ("policy", "target_policy", "target_q1", "target_q2"):
+        assert all(np.array_equal(a, b) for a, b in zip(case.w[name], case.after[name], strict=True))
+    for name in ("q1", "q2"):
+        assert not any(np.array_equal(a, b) for a, b in zip(case.w[name], case.after[name], strict=True))
+
+
+CHECKS = {"bc": bc, "bcq": bcq, "plas": plas, "plas:vae": plas_vae, "awac": awac, "iql": iql, "cql": cql}
+CHECKS |= {"td3-bc": td3_bc, "td3-bc:waits": td3_bc_waits}
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_one_step(name):
     case = Case(name)
-    plas_vae(case) if name == "plas:vae" else getattr(CHECKS, name.split(":")[0])(case)
+    CHECKS.get(name, CHECKS.get(name.split(":")[0]))(case)
