@@ -14,13 +14,14 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from filelock import FileLock
 from gymnasium.spaces import Box, Space
 from minari import create_dataset_from_buffers
 from minari.data_collector import EpisodeBuffer
@@ -199,16 +200,18 @@ class _Counted:
 def _hidden(dataset_id: str) -> Iterator[str]:
     """A hidden folder to write in; what is written there appears under its id when all went well."""
     namespace = parse_dataset_id(dataset_id)[0]
-    target, root = get_dataset_path(dataset_id), get_dataset_path()
+    target, root = get_dataset_path(dataset_id).absolute(), get_dataset_path().absolute()
     try:
         root.mkdir(parents=True, exist_ok=True)
         if namespace is not None and namespace not in list_local_namespaces():
-            create_namespace(namespace)
+            with suppress(ValueError):  # another process makes it now
+                create_namespace(namespace)
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=root) as hidden:
             yield hidden
-            if target.exists():
-                shutil.move(target, os.path.join(hidden, "replaced"))
-            os.replace(os.path.join(hidden, dataset_id), target)
+            with FileLock(root / ".lock"):
+                if target.exists():
+                    shutil.move(target, os.path.join(hidden, "replaced"))
+                os.replace(os.path.join(hidden, dataset_id), target)
     except (OSError, RuntimeError) as error:  # RuntimeError: h5py, where a file cannot be closed
         found = re.search(r"errno = (\d+)", str(error))  # h5py hides the number in its text
         code = int(found[1]) if found else getattr(error, "errno", None)

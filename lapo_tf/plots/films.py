@@ -47,7 +47,7 @@ class Film:
         self.path = path
         self._stride = math.ceil(1.0 / step_seconds / MAX_FPS)
         self._fps = 1.0 / step_seconds / self._stride
-        self._temporary = path.with_name(f".{path.name}.part")
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}")
         self._writer: Any = None
 
     def __enter__(self) -> Film:

@@ -331,7 +331,11 @@ class Task:
         how = "" if here else ", made now and kept"
         print(f"data: {missing}; using this project's own collection, {self.collected_id}{how}", flush=True)
         if not here:
-            self.collect(progress=progress)
+            try:
+                self.collect(progress=progress)
+            except UserError:
+                if not is_local(self.collected_id):  # another process was faster
+                    raise
         return self.collected_id
 
 

@@ -232,7 +232,7 @@ def work(folder: str, seed: int) -> None:
                 buffer, elements=json.dumps(recorded.elements), readings=recorded.readings, actions=recorded.actions
             )
             path = _path(Path(folder), number)
-            part = path.with_suffix(".part")
+            part = path.with_suffix(f".{os.getpid()}.part")  # another process may make it, too
             part.write_bytes(buffer.getvalue())
             part.replace(path)
             print(number, flush=True)
