@@ -29,6 +29,11 @@ class TrainConfig:
     """Algorithm."""
     dataset: str | None = None
     """A D4RL file (.hdf5) or a Minari data set's id; default: the task's own data set."""
+    layout: tuple[str, ...] = ()
+    """How dictionary observations of the data set become a vector: entries in order, or parts of them, such as
+    observation[0:9] and desired_goal/kettle; numbers stand for themselves."""
+    max_episode_steps: int | None = None
+    """Where episodes of a D4RL file without `timeouts` are cut; default: the environment's time limit."""
     data: DataChoice = "auto"
     """Whether this project's own collection may stand in where the task's published data set cannot be downloaded."""
     steps: int = 1_000_000
@@ -57,7 +62,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Raises `UserError` for a number out of range."""
-        for name in ("steps", "batch_size", "eval_every", "eval_episodes"):
+        for name in ("steps", "batch_size", "eval_every", "eval_episodes", "max_episode_steps"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)} is too small: expected at least 1")
         if not 0 <= self.observation_noise < float("inf"):

@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lapo_tf.data.dataset import DatasetSummary, Episode, OfflineDataset, Source, check_spaces, from_episodes
-from lapo_tf.data.readers import Recording, load_dataset, open_recording
+from lapo_tf.data.readers import load_dataset, open_recording
+from lapo_tf.data.recording import Recording
 
 if TYPE_CHECKING:
     from lapo_tf.data.bags.importer import import_bags

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,20 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from lapo_tf.data.dataset import Episode
+from lapo_tf.data.layouts import Layout
 from lapo_tf.data.readers import open_recording
 from lapo_tf.data.store import Written, check_new, check_own, write_dataset
-from lapo_tf.data.task import DataTask
+from lapo_tf.data.task import DataTask, episode_limit
 from lapo_tf.errors import UserError, unknown
 from lapo_tf.progress import Bar, progress_bar
 
 
 def import_d4rl(
-    path: Path,
+    path: str | Path,
     dataset_id: str,
     *,
     task: DataTask | None = None,
+    layout: Layout | None = None,
     max_episode_steps: int | None = None,
     force: bool = False,
     progress: bool = True,
@@ -34,7 +37,8 @@ def import_d4rl(
         path: the HDF5 file, see `lapo_tf.data.readers.open_recording`.
         dataset_id: of the new data set.
         task: whose environment goes into the metadata, and whose spaces the data must fit.
-        max_episode_steps: where a file without `timeouts` cuts its episodes.
+        layout: how dictionary observations are joined (see `lapo_tf.data.layouts`).
+        max_episode_steps: where episodes of a file without `timeouts` are cut; default: the task's time limit.
         force: replace an existing data set.
         progress: show a bar.
 
@@ -43,7 +47,8 @@ def import_d4rl(
     """
     check_own(dataset_id)
     check_new(dataset_id, force=force)
-    if not path.expanduser().exists() and path.suffix not in (".hdf5", ".h5"):  # else the reader says what is near
+    path = Path(path).expanduser()
+    if not path.exists() and path.suffix not in (".hdf5", ".h5"):  # else the reader says what is near
         raise UserError(f"data file '{path}' does not exist: give the path of a D4RL .hdf5 file")
     env_id: str | None = None
     action_space: Box | None = None
@@ -53,12 +58,13 @@ def import_d4rl(
         assert isinstance(env.action_space, Box)
         action_space = env.action_space
         env.close()
+    limit = episode_limit(task, max_episode_steps)
     with (
-        open_recording(path, max_episode_steps=max_episode_steps, infos=True) as recording,
+        open_recording(path, layout=layout, max_episode_steps=limit, infos=True) as recording,
         progress_bar(total=recording.count, desc="importing", unit="episode", disable=not progress) as bar,
     ):
         source = recording.source
-        return write_dataset(
+        written = write_dataset(
             dataset_id,
             _counted(recording.episodes, bar),
             action_space=action_space,
@@ -69,6 +75,7 @@ def import_d4rl(
                 "report": {"warnings": recording.warnings},
             },
         )
+    return replace(written, warnings=tuple(recording.warnings))
 
 
 def _counted(episodes: Iterator[Episode], bar: Bar) -> Iterator[Episode]:

@@ -4,8 +4,8 @@ A layout is a list of fields, joined in order; it reads the same in YAML and in 
 
     - observation            a whole entry
     - observation[0:9]       a part of it
-    - desired_goal/kettle    an entry of a nested dictionary
-    - [0.0, 0.37]            constants, the same in every row
+    - desired_goal/kettle    an entry of a nested dictionary; of a tuple, _index_0
+    - [0.0, 0.37]            constants, the same in every row; or one as text, 0.37
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from lapo_tf.errors import UserError
 
 Layout = Sequence[str | Sequence[float]]
 
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _FIELD = re.compile(r"(?P<key>[^\[\]]+)(\[(?P<start>\d+):(?P<stop>\d+)\])?")
 
 # Goal vectors of D4RL's kitchen: robot 9 (zeros), then the 21 object coordinates; untargeted elements are 0. They are
@@ -62,7 +63,9 @@ def layout_of(dataset_id: str) -> Layout | None:
 
 def entries(layout: Layout) -> list[str]:
     """The recorded entries a layout draws on, without repetition."""
-    return list(dict.fromkeys(_parse(item)[0] for item in layout if isinstance(item, str)))
+    return list(
+        dict.fromkeys(_parse(item)[0] for item in layout if isinstance(item, str) and not _NUMBER.fullmatch(item))
+    )
 
 
 def flatten(layout: Layout, entry: Callable[[str], np.ndarray]) -> np.ndarray:
@@ -83,8 +86,8 @@ def flatten(layout: Layout, entry: Callable[[str], np.ndarray]) -> np.ndarray:
     length = len(next(iter(recorded.values())))
     columns: list[np.ndarray] = []
     for item in layout:
-        if not isinstance(item, str):
-            columns.append(np.tile(np.asarray(item, np.float32), (length, 1)))
+        if not isinstance(item, str) or _NUMBER.fullmatch(item):
+            columns.append(np.tile(np.atleast_1d(np.asarray(item, np.float32)), (length, 1)))
             continue
         key, part = _parse(item)
         values = recorded[key]

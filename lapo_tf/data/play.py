@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from lapo_tf.data.dataset import Episode
+from lapo_tf.data.layouts import Layout
 from lapo_tf.data.readers import open_recording
-from lapo_tf.data.task import DataTask, task_of
+from lapo_tf.data.task import DataTask, episode_limit, task_of
 from lapo_tf.errors import UserError
 from lapo_tf.plots.films import Film, choose_gl, control_seconds
 from lapo_tf.progress import progress_bar
@@ -25,11 +26,13 @@ Pose = Callable[[np.ndarray], None]
 
 
 def play_episode(
-    spec: str,
+    spec: str | Path,
     number: int,
     *,
     task: DataTask | None = None,
     known_tasks: Iterable[DataTask] = (),
+    layout: Layout | None = None,
+    max_episode_steps: int | None = None,
     out: Path | None = None,
     progress: bool = False,
 ) -> Path:
@@ -43,13 +46,16 @@ def play_episode(
         number: of the episode, from 0.
         task: the task it is from; default: that of `known_tasks` which the data set says it is for.
         known_tasks: see `task`.
+        layout: how dictionary observations are joined (see `lapo_tf.data.layouts`).
+        max_episode_steps: where episodes of a D4RL file without `timeouts` are cut; default: the task's time limit.
         out: the film; default: `<name>-episode<k>.mp4`.
         progress: show a bar of the pictures.
 
     Raises:
         UserError: no such episode, no environment, one that cannot show recorded states, or no way to draw here.
     """
-    with open_recording(spec) as recording:
+    limit = episode_limit(task, max_episode_steps)
+    with open_recording(spec, layout=layout, max_episode_steps=limit) as recording:
         known = task or task_of(recording, known_tasks)
         name = recording.source.id
         if known is None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box
+from minari.serialization import deserialize_space
 
 from lapo_tf.data.dataset import Episode
+from lapo_tf.data.layouts import Layout
 from lapo_tf.data.readers import open_recording
 from lapo_tf.data.rewards import Fields, Relabel, read_rule, reward_function
 from lapo_tf.data.store import METADATA, Written, check_new, check_own, environment_id, write_dataset
-from lapo_tf.data.task import DataTask
+from lapo_tf.data.task import DataTask, episode_limit
 from lapo_tf.errors import UserError
 from lapo_tf.progress import Bar, progress_bar
 
@@ -37,12 +40,14 @@ class Relabelled:
 
 
 def relabel_dataset(
-    spec: str,
+    spec: str | Path,
     dataset_id: str,
     *,
     task: DataTask | None = None,
     rule: Path | str | None = None,
     function: str | None = None,
+    layout: Layout | None = None,
+    max_episode_steps: int | None = None,
     force: bool = False,
     progress: bool = True,
 ) -> Relabelled:
@@ -56,6 +61,8 @@ def relabel_dataset(
         task: one that has a rule to relabel by.
         rule: YAML file of a reward rule, see `lapo_tf.data.rewards`.
         function: Python function `MODULE:FUNCTION`.
+        layout: how dictionary observations are joined (see `lapo_tf.data.layouts`).
+        max_episode_steps: where episodes of a D4RL file without `timeouts` are cut; default: the task's time limit.
         force: replace an existing data set.
         progress: show a bar.
 
@@ -65,9 +72,11 @@ def relabel_dataset(
     if [task, rule, function].count(None) != 2:
         raise UserError("relabel for what? expected one of --task NAME, --reward FILE.yaml and --function MODULE:NAME")
     check_new(dataset_id, force=force)
-    with open_recording(spec, infos=True) as recording:
+    limit = episode_limit(task, max_episode_steps)
+    with open_recording(spec, layout=layout, max_episode_steps=limit, infos=True) as recording:
         check_own(dataset_id, collected=recording.source.provenance == "collected")
         known = dict(recording.metadata.get(METADATA) or {})
+        bounds = deserialize_space(recording.metadata["action_space"]) if "action_space" in recording.metadata else None
         relabel, declared = _relabel(task, None if rule is None else Path(rule), function, known.get("fields") or {})
         tally = _Tally()
         what = task.name if task else (str(rule) if rule else str(function))
@@ -75,6 +84,7 @@ def relabel_dataset(
             written = write_dataset(
                 dataset_id,
                 tally.through(recording.episodes, relabel, bar),
+                action_space=bounds if isinstance(bounds, Box) and len(bounds.shape) == 1 else None,
                 env_id=task.env_id if task else environment_id(recording.metadata),
                 algorithm=recording.metadata.get("algorithm_name"),
                 description=f"{recording.source.id}, its rewards relabelled for {what} by lapo_tf.",
@@ -87,7 +97,7 @@ def relabel_dataset(
             )
     steps = max(tally.steps, 1)
     return Relabelled(
-        written,
+        replace(written, warnings=tuple(recording.warnings)),
         float(np.mean(tally.before)),
         float(np.mean(tally.after)),
         tally.rewarded_before / steps,

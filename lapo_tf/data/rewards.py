@@ -30,12 +30,13 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -180,7 +181,7 @@ def reward_rule(values: Any, prefix: str = "", fields: Fields | None = None) -> 
         )
     if "function" in values:
         named = validated(PythonFunction, values, prefix)
-        return reward_function(named.function, f"{prefix}function")
+        return reward_function(named.function, f"{prefix}function", told=True)
     if values["rule"] not in RULES:
         raise unknown(f"rule in {prefix}rule:", str(values["rule"]), RULES)
     rule = validated(RULES[values["rule"]], {k: v for k, v in values.items() if k != "rule"}, prefix)
@@ -193,27 +194,18 @@ def read_rule(path: Path, fields: Fields | None = None) -> tuple[Relabel, dict[s
     return reward_rule(values, f"{path.name}: ", fields), values
 
 
-def reward_function(name: str, path: str) -> Relabel:
+def reward_function(name: str, path: str, *, told: bool = False) -> Relabel:
     """A user's Python function `MODULE:FUNCTION`, or `FILE.py:FUNCTION`; see the module's text.
+
+    Args:
+        name: of the function.
+        path: of the name, for messages.
+        told: say on stderr which file runs, before it does: the name is somebody's file's, not the user's.
 
     Raises:
         UserError: it cannot be had. Applying it raises one where it fails or returns other shapes.
     """
-    module_name, _, function_name = name.rpartition(":")
-    if not module_name:
-        raise UserError(f"{path} is '{name}': expected MODULE:FUNCTION or FILE.py:FUNCTION")
-    folder = os.getcwd()
-    if module_name.endswith(".py"):
-        folder, module_name = str(Path(module_name).expanduser().parent.resolve()), Path(module_name).stem
-    sys.path.insert(0, folder)
-    try:
-        function = getattr(importlib.import_module(module_name), function_name, None)
-    except Exception as error:  # whatever a user's module raises when it is imported
-        raise UserError(f"{path}: '{module_name}' cannot be imported ({type(error).__name__}: {error})") from error
-    finally:
-        sys.path.remove(folder)
-    if not callable(function):
-        raise UserError(f"{path}: '{module_name}' has no function '{function_name}'")
+    function = _function(name, path, told)
 
     def relabel(episode: Episode) -> Episode:
         try:
@@ -227,6 +219,28 @@ def reward_function(name: str, path: str) -> Relabel:
         return _with(episode, np.asarray(rewards), None if terminated is None else np.asarray(terminated))
 
     return relabel
+
+
+@cache
+def _function(name: str, path: str, told: bool) -> Callable[[Episode], Any]:
+    module_name, _, function_name = name.rpartition(":")
+    if not module_name:
+        raise UserError(f"{path} is '{name}': expected MODULE:FUNCTION or FILE.py:FUNCTION")
+    folder = os.getcwd()
+    if module_name.endswith(".py"):
+        folder, module_name = str(Path(module_name).expanduser().parent.resolve()), Path(module_name).stem
+    sys.path.insert(0, folder)
+    try:
+        if told and (found := importlib.util.find_spec(module_name)):
+            print(f"{path} runs Python code: {found.origin}", file=sys.stderr, flush=True)
+        function = getattr(importlib.import_module(module_name), function_name, None)
+    except Exception as error:  # whatever a user's module raises when it is imported
+        raise UserError(f"{path}: '{module_name}' cannot be imported ({type(error).__name__}: {error})") from error
+    finally:
+        sys.path.remove(folder)
+    if not callable(function):
+        raise UserError(f"{path}: '{module_name}' has no function '{function_name}'")
+    return function
 
 
 def after(episode: Episode, name: str, fields: Fields, path: str) -> np.ndarray:

@@ -31,7 +31,7 @@ from minari.storage.datasets_root_dir import get_dataset_path
 
 from lapo_tf.data.dataset import Episode, as_arrays
 from lapo_tf.data.download import COLLECTED_NAMESPACE
-from lapo_tf.data.readers import OFFICIAL_NAMESPACES
+from lapo_tf.data.minari_files import OFFICIAL_NAMESPACES
 from lapo_tf.errors import UserError
 
 MARGIN = 32 << 20  # bytes that stay free on the disk
@@ -48,6 +48,8 @@ class Written:
     steps: int
     episodes: int
     dropped: int
+    warnings: tuple[str, ...] = ()
+    """What is odd about the data, for people."""
 
 
 def check_new(dataset_id: str, *, force: bool = False, option: str = "--id") -> None:

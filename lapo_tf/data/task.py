@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lapo_tf.data.readers import OFFICIAL_SHA256, Recording
+from lapo_tf.data.recording import OFFICIAL_SHA256, Recording
 from lapo_tf.data.rewards import Relabel
 from lapo_tf.data.store import environment_id
 
@@ -41,6 +41,15 @@ class DataTask(Protocol):
     def channel_names(self) -> tuple[list[str], list[str]]: ...
 
     def success_in_data(self, best: np.ndarray) -> tuple[np.ndarray, str] | None: ...
+
+
+def episode_limit(task: DataTask | None, given: int | None = None) -> int | None:
+    """After how many steps episodes of a task end: as given, or by its environment's time limit."""
+    if given is not None or task is None or task.env_id is None:
+        return given
+    env = task.make_env()
+    env.close()
+    return env.spec.max_episode_steps if env.spec else None
 
 
 def task_of(recording: Recording, known: Iterable[DataTask]) -> DataTask | None:

@@ -61,7 +61,13 @@ def export(
     Raises:
         UserError: the data cannot be had, or the exported model is not the policy.
     """
-    agent, data = run.agent, run.task.load_dataset(dataset or run.config.dataset or run.data()["id"], progress=progress)
+    agent, config = run.agent, run.config
+    data = run.task.load_dataset(
+        dataset or config.dataset or run.data()["id"],
+        layout=config.layout,
+        max_episode_steps=config.max_episode_steps,
+        progress=progress,
+    )
     observations = data.observations[data.index]
     varies = varying(observations)
     held_out = held_out_scores(observations, np.repeat(np.arange(len(data.episodes)), data.episodes[:, 1]), varies)

@@ -21,6 +21,7 @@ from lapo_tf.config import DataChoice, config_dir
 from lapo_tf.data.collectors.base import Collected
 from lapo_tf.data.dataset import OfflineDataset
 from lapo_tf.data.download import NotDownloadedError, download, is_local
+from lapo_tf.data.layouts import Layout
 from lapo_tf.data.readers import load_dataset
 from lapo_tf.data.rewards import Relabel
 from lapo_tf.errors import UserError, first_line
@@ -276,7 +277,13 @@ class Task:
         return self._collect(count, seed, dataset_id, policies, force, progress)
 
     def load_dataset(
-        self, spec: str | None = None, *, data: DataChoice = "auto", progress: bool = True
+        self,
+        spec: str | None = None,
+        *,
+        layout: Layout | None = None,
+        max_episode_steps: int | None = None,
+        data: DataChoice = "auto",
+        progress: bool = True,
     ) -> OfflineDataset:
         """The data set `spec` (a D4RL file or a Minari id), or the task's own.
 
@@ -285,6 +292,9 @@ class Task:
 
         Args:
             spec: overrides the task's own.
+            layout: how dictionary observations are joined (see `lapo_tf.data.layouts`).
+            max_episode_steps: where episodes of a D4RL file without `timeouts` are cut; default: the environment's
+                time limit.
             data: `official` forbids the collection.
             progress: show progress bars while collecting.
 
@@ -293,14 +303,16 @@ class Task:
         """
         spec = spec or self._own_dataset(data, progress)
         if self.env_id is None:
-            return load_dataset(spec, max_episode_steps=self.max_episode_steps)
+            limit = max_episode_steps or self.max_episode_steps
+            return load_dataset(spec, layout=layout, max_episode_steps=limit)
         env = self.make_env()
         try:
             return load_dataset(
                 spec,
                 observation_space=env.observation_space,
                 action_space=env.action_space,
-                max_episode_steps=self.max_episode_steps,
+                layout=layout,
+                max_episode_steps=max_episode_steps or (env.spec.max_episode_steps if env.spec else None),
             )
         finally:
             env.close()

@@ -131,7 +131,12 @@ class Trainer:
     ) -> None:
         """Data, agent, loop and files, in the order in which they need each other."""
         config = self.config
-        data = dataset or self.task.load_dataset(config.dataset or self._used_before(), data=config.data)
+        data = dataset or self.task.load_dataset(
+            config.dataset or self._used_before(),
+            layout=config.layout,
+            max_episode_steps=config.max_episode_steps,
+            data=config.data,
+        )
         if self.progress:
             self.log(str(data.summary))
         values, told = self._agent_values(data), data.summary.to_dict() | {"checksum": data.checksum()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,25 +13,38 @@ from numpy.typing import NDArray
 from lapo_tf.data.dataset import Episode, OfflineDataset, from_episodes
 from lapo_tf.data.inspect.findings import findings
 from lapo_tf.data.inspect.model import AT_BOUND, Inspection, sample
-from lapo_tf.data.readers import Recording, open_recording
+from lapo_tf.data.layouts import Layout
+from lapo_tf.data.readers import open_recording
+from lapo_tf.data.recording import Recording
 from lapo_tf.data.store import METADATA
-from lapo_tf.data.task import DataTask, task_of
+from lapo_tf.data.task import DataTask, episode_limit, task_of
+from lapo_tf.errors import UserError
 
 FEW = 12  # distinct rewards up to which rewards count as sparse
 
 
-def inspect_dataset(spec: str, *, task: DataTask | None = None, known_tasks: Iterable[DataTask] = ()) -> Inspection:
+def inspect_dataset(
+    spec: str | Path,
+    *,
+    task: DataTask | None = None,
+    known_tasks: Iterable[DataTask] = (),
+    layout: Layout | None = None,
+    max_episode_steps: int | None = None,
+) -> Inspection:
     """Look at a data set. Everything is in memory, as for training.
 
     Args:
         spec: D4RL file or Minari id.
         task: the task it is for; default: that of `known_tasks` which the data set says it is for.
         known_tasks: see `task`.
+        layout: how dictionary observations are joined (see `lapo_tf.data.layouts`).
+        max_episode_steps: where episodes of a D4RL file without `timeouts` are cut; default: the task's time limit.
 
     Raises:
-        UserError: a data set that cannot be loaded.
+        UserError: a data set that cannot be loaded, or of other dimensions than the task's environment.
     """
-    with open_recording(spec, infos=True) as recording:
+    limit = episode_limit(task, max_episode_steps)
+    with open_recording(spec, layout=layout, max_episode_steps=limit, infos=True) as recording:
         watch = _Watch()
         dataset = from_episodes(
             watch.through(recording.episodes),
@@ -39,6 +53,10 @@ def inspect_dataset(spec: str, *, task: DataTask | None = None, known_tasks: Ite
             warnings=recording.warnings,
         )
         chosen = task or task_of(recording, known_tasks)
+        if chosen is not None and (differs := _misfit(chosen, dataset)):
+            if task is not None:
+                raise UserError(f"{dataset.summary.id}: {differs}: leave --task out, or give its own")
+            chosen = None
         known = recording.metadata.get(METADATA) or {}
         low, high, bounded_by = _bounds(chosen, recording)
     returns, lengths, best = (np.array(values) for values in (watch.returns, watch.lengths, watch.best))
@@ -121,8 +139,23 @@ class _Watch:
             yield episode
 
 
+def _misfit(task: DataTask, dataset: OfflineDataset) -> str | None:
+    """In what a task's environment has other dimensions than a data set."""
+    if task.env_id is None:
+        return None
+    env = task.make_env()
+    env.close()
+    for what, have, space in (
+        ("observations", dataset.obs_dim, env.observation_space),
+        ("actions", dataset.act_dim, env.action_space),
+    ):
+        if space.shape != (have,):
+            return f"{what} have {have} values, those of task '{task.name}' {space.shape}"
+    return None
+
+
 def _bounds(task: DataTask | None, recording: Recording) -> tuple[np.ndarray | None, np.ndarray | None, str]:
-    if task is not None:
+    if task is not None and task.env_id is not None:
         env = task.make_env()
         space: Any = env.action_space
         env.close()

@@ -106,7 +106,7 @@ def test_pointmaze_layout_and_missing_layout():
         create(dataset_id, [buffer(rng, 0, observations, 3, False)], space)
     dataset = load_dataset("D4RL/pointmaze/umaze-v2")
     np.testing.assert_array_equal(dataset.observations, observations["observation"].astype(np.float32))
-    fails(lambda: load_dataset("mine-v0"), "dictionary of desired_goal, observation", "layout")
+    fails(lambda: load_dataset("mine-v0"), "dictionary of observation, desired_goal", "--layout")
     assert load_dataset("mine-v0", layout=["observation"]).summary.provenance == "own"
 
 
