@@ -20,7 +20,7 @@ from lapo_tf.data.layouts import flatten
 @pytest.fixture(autouse=True)
 def minari_folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
-    monkeypatch.setattr(download, "_check_connection", lambda: None)  # its own test is in test_cli
+    monkeypatch.setattr(download, "check_connection", lambda: None)  # its own test is in test_cli
     return tmp_path / "minari"
 
 

@@ -37,7 +37,7 @@ def collections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         write(str(task.collected_id))
         return Collected("", 0, 0, 0.0)
 
-    monkeypatch.setattr(download, "_check_connection", no_network)
+    monkeypatch.setattr(download, "check_connection", no_network)
     monkeypatch.setattr(Task, "collect", collect)
     return made
 
@@ -60,7 +60,7 @@ def test_official_data_come_first(
     collections: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(OWN)
-    monkeypatch.setattr(download, "_check_connection", lambda: None)
+    monkeypatch.setattr(download, "check_connection", lambda: None)
     monkeypatch.setattr(download.minari, "download_dataset", write)
     for _ in range(2):  # downloaded, then here
         data = load_task("kitchen-mixed").load_dataset()
@@ -82,7 +82,7 @@ def test_a_damaged_or_unknown_data_set_is_not_replaced(collections: list[str], m
     def absent(dataset_id: str) -> None:
         raise ValueError("Couldn't find any version for dataset")
 
-    monkeypatch.setattr(download, "_check_connection", lambda: None)
+    monkeypatch.setattr(download, "check_connection", lambda: None)
     monkeypatch.setattr(download.minari, "download_dataset", absent)
     with pytest.raises(UserError, match="unknown data set"):
         load_task("kitchen-mixed").load_dataset()
