@@ -78,7 +78,7 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, the algorithm's under its own name."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "agent_config"}
+        values = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name != "agent_config"}
         values["run_dir"] = None if self.run_dir is None else str(self.run_dir)
         return values | {self.agent: _plain(dataclasses.asdict(self.agent_config))}
 
