@@ -66,7 +66,7 @@ def main() -> None:
 
         path = write_report(options.runs, options.out, options.step)
     print(path.read_text())
-    print(f"written: {path}")
+    print(f"written: {path}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,16 +120,17 @@ def read_run(path: Path, step: int | None = None) -> RunResult:
     elif steps[-1] < config.steps:
         raise UserError(
             f"{path} stands at step {steps[-1]:,} of {config.steps:,}: finish it with python -m lapo_tf.train --resume "
-            f"{path}, or compare at a step that all runs have with --step"
+            f"{shlex.quote(str(path))}, or compare at a step that all runs have with --step"
         )
     data = values["data"]
+    sets = [part["data"] for part in values.get("history", [])] + [data]
     return RunResult(
         path,
         config,
         folder.task(),
         _label(path, config),
-        str(data["provenance"]),
-        f"{data['id']} {str(data.get('sha256') or data.get('version') or '')[:12]}".strip(),
+        str(data.get("provenance", "own")),
+        ", then ".join(f"{d.get('id')} {str(d.get('sha256') or d.get('version') or '')[:12]}".strip() for d in sets),
         np.array([row["step"] for row in rows], np.int64),
         np.array([row["eval/normalized_score"] for row in rows]),
         float(rows[-1]["time/seconds"]),

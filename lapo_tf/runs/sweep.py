@@ -26,8 +26,9 @@ from lapo_tf.progress import progress_bar
 from lapo_tf.runs.results import Group, group_runs, read_run
 from lapo_tf.runs.trials import DONE, FAILED, NEW, RESUME, Cluster, Trial, grid, measured, remaining, state
 from lapo_tf.tasks import Task, register
+from lapo_tf.training.lock import InUseError
 from lapo_tf.training.options import resolved
-from lapo_tf.training.trainer import Trainer
+from lapo_tf.training.trainer import Interrupted, Trainer
 
 RAY_PATIENCE = 300.0  # seconds in which to try again to start Ray
 CRASHES = 2  # times that a trial whose worker died is resumed
@@ -40,6 +41,7 @@ def run_trial(config: TrainConfig, task: Task) -> str:
         The line that `lapo_tf.train` ends with.
 
     Raises:
+        InUseError: another process trains it.
         UserError: with the reason, which is also written to `error.txt`.
     """
     folder = config.folder()
@@ -54,6 +56,11 @@ def run_trial(config: TrainConfig, task: Task) -> str:
         resume = (folder / "config.yaml").exists()
         register(task)  # this process may not know it
         return str(Trainer(config, resume=resume).run())
+    except InUseError:
+        raise
+    except Interrupted as saved:  # the worker was asked to end: the driver, if it lives, sees to it as after a crash
+        print(saved, flush=True)
+        os._exit(saved.code)
     except Exception as error:
         traceback.print_exc()
         message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -208,17 +215,17 @@ def finish(ray: Any, future: Any, trial: Trial, progress: Progress) -> str:
         ray.get(future)
         progress.states[trial.name] = DONE
     except ray.exceptions.RayTaskError as error:
-        fail(trial, progress, str(error.cause or error))
+        fail(trial, progress, str(error.cause or error), keep=not isinstance(error.cause, InUseError))
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError):
         progress.states[trial.name] = RESUME
     return progress.states[trial.name]
 
 
-def fail(trial: Trial, progress: Progress, message: str) -> None:
-    """Note a trial's failure, in its folder, too."""
+def fail(trial: Trial, progress: Progress, message: str, *, keep: bool = True) -> None:
+    """Note a trial's failure; `keep`: in its folder, too."""
     message = " ".join(message.split())
     progress.states[trial.name], progress.errors[trial.name] = FAILED, message
-    if not (trial.folder / "error.txt").exists():
+    if keep and not (trial.folder / "error.txt").exists():
         trial.folder.mkdir(parents=True, exist_ok=True)
         (trial.folder / "error.txt").write_text(message + "\n")
 

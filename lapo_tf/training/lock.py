@@ -11,6 +11,10 @@ from filelock import FileLock, Timeout
 from lapo_tf.errors import UserError
 
 
+class InUseError(UserError):
+    """Another process has the folder."""
+
+
 class RunLock:
     """An exclusive lock on a folder. It is the operating system's, so a process that dies does not keep it.
 
@@ -24,7 +28,8 @@ class RunLock:
             folder: of the run; made if need be.
 
         Raises:
-            UserError: another process has it, or the folder cannot be written.
+            InUseError: another process has it.
+            UserError: the folder cannot be written.
         """
         self.folder, self._owner = folder, folder / ".owner"
         self._lock = FileLock(folder / ".lock", thread_local=False)
@@ -33,7 +38,7 @@ class RunLock:
             self._lock.acquire(timeout=0)
             self._owner.write_text(f"process {os.getpid()} on {platform.node()}")
         except Timeout:
-            raise UserError(f"{folder} is being trained by {self._holder()}: wait for it, or stop it first") from None
+            raise InUseError(f"{folder} is being trained by {self._holder()}: wait for it, or stop it first") from None
         except OSError as error:
             self.release()
             raise UserError(f"cannot write to {folder} ({error.strerror}): give another --run-dir") from error

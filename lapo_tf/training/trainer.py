@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import shlex
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +26,9 @@ from lapo_tf.training.metrics import EVALUATION
 from lapo_tf.training.options import resolved
 from lapo_tf.training.rollout import Episodes, Evaluator
 from lapo_tf.training.run_folder import Checkpoints, RunFolder
+from lapo_tf.training.signals import handled
 
 SECONDS_PER_CALL = 2.0  # of the compiled loop: the rhythm of the progress bar and of signals
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
-"""What ends a training in order: Ctrl-C, and what schedulers send before they kill. Windows lacks the last two."""
 
 
 class Interrupted(Exception):
@@ -259,7 +256,7 @@ class Trainer:
         config, folder = self.config, self.folder
         quiet = not self.progress
         meter = progress_bar(total=config.steps, initial=self.step, unit="step", desc=config.task, disable=quiet)
-        with _handled(self._on_signal):
+        with handled(self._on_signal):
             try:
                 self.callbacks.on_train_begin()
                 if self._evaluation_is_due():  # interrupted in the midst of it
@@ -379,21 +376,3 @@ def _told(data: dict[str, Any]) -> str:
     """A data set in a few words."""
     digest = str(data.get("checksum") or data.get("sha256") or "unknown")[:12]
     return f"{data['id']} ({data['transitions']:,} transitions, checksum {digest})"
-
-
-@contextmanager
-def _handled(handler: Callable[[int, Any], None]) -> Iterator[None]:
-    """Let `handler` have `SIGNALS` for a while, but for those that are ignored, as SIGHUP is under nohup.
-
-    Only the main thread may; in others a training cannot be interrupted.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    taken = [n for n in SIGNALS if n == signal.SIGINT or signal.getsignal(n) != signal.SIG_IGN]
-    before = {number: signal.signal(number, handler) for number in taken}
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)

@@ -149,3 +149,30 @@ def test_the_papers_mixture_policy(tmp_path):
     assert [(g.label, g.paper) for g in groups] == [("awac-gmm", 19.45), ("lapo-latent_policy=prior", None)]
     assert table(groups).splitlines()[0] == "| task | awac-gmm | lapo-latent_policy=prior | seeds |"
     assert dataclasses.asdict(groups[0].runs[0].config)["agent_config"]["policy"] == "gmm"
+
+
+def test_damaged_and_foreign_folders_are_named(runs, tmp_path):
+    """One line with the path, whatever lies below the folder that was given."""
+    damaged = runs / "maze2d-umaze" / "iql" / "seed1" / "metrics.csv"
+    whole = damaged.read_text()
+    for content in ("", "step,eval/normalized_score\n1", whole[:-8], "a,b\n1,2\n"):
+        damaged.write_text(content)
+        with pytest.raises(UserError, match=r"seed1/metrics\.csv is damaged") as error:
+            write_report([runs], tmp_path / "out")
+        assert "\n" not in str(error.value)
+    damaged.write_text(whole)
+    (runs / "config.yaml").write_text("a: 1")
+    (runs / "metrics.csv").write_text("x")
+    with pytest.raises(UserError, match=r"config\.yaml is not a run's"):
+        write_report([runs], tmp_path / "out")
+
+
+def test_a_run_on_two_data_sets_is_no_seed_of_others(runs, tmp_path):
+    folder = RunFolder.open(runs / "maze2d-umaze" / "lapo" / "seed1")
+    values = folder.read()
+    folder.write_config(
+        folder.config(), values["data"], {}, [{"until": 100, "data": {"id": "before", "sha256": "9" * 64}}]
+    )
+    assert results.read_run(folder.path).dataset == "before 999999999999, then set abcdef012345"
+    with pytest.raises(UserError, match="differ in data"):
+        write_report([runs], tmp_path / "out")

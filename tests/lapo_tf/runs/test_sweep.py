@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from lapo_tf.errors import UserError
-from lapo_tf.runs.sweep import Progress, sweep
+from lapo_tf.runs.sweep import Progress, finish, sweep
 from lapo_tf.runs.trials import DONE, FAILED, NEW, RESUME, Cluster, grid, parse_agent, parse_seeds, state
 from lapo_tf.runs.watch import describe, duration
 from lapo_tf.sweep import SweepCommand, all_trials
+from lapo_tf.training.lock import InUseError
 from lapo_tf.training.options import resolved
 from lapo_tf.training.run_folder import RunFolder
 
@@ -135,6 +136,27 @@ def test_a_sweep_in_python(tmp_path, monkeypatch, broken):
     assert [(group.label, group.values("last").tolist()) for group in groups] == [("bc", [0, 1]), ("awac-gmm", [0, 1])]
     assert groups[0].runs[0].config.agent_config.policy_learning_rate == 0.5
     assert groups[0].runs[1].folder == tmp_path / TOY / "bc" / "seed1"
+
+
+@pytest.mark.parametrize("kind", [InUseError, UserError])
+def test_a_trial_that_another_process_trains_has_not_failed_for_good(tmp_path, kind):
+    """Its folder is the other process's, which would find a failure there."""
+
+    class Ray:
+        class exceptions:  # noqa: N801
+            class RayTaskError(Exception):
+                cause = kind("no")
+
+            WorkerCrashedError = OutOfMemoryError = NodeDiedError = KeyError
+
+        def get(self, future: object) -> None:
+            raise self.exceptions.RayTaskError
+
+    (trial,) = all_trials(command(tmp_path))
+    progress = Progress([trial], {trial.name: NEW})
+    assert finish(Ray(), None, trial, progress) == FAILED
+    assert progress.errors == {trial.name: "no"}
+    assert state(trial) == (NEW if kind is InUseError else FAILED)
 
 
 def test_durations():
