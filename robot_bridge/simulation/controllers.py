@@ -1,178 +1,290 @@
-"""The simulated robot's controllers: what was commanded, and the action that follows from it.
+"""The simulated robot's controllers: what was commanded, and what follows from it for each joint.
 
-They treat commands as a careful controller would: wrong lengths, names or NaN are refused, and so is a trajectory whose
-end is past; an array is in force for `COMMAND_TIMEOUT` seconds, after which the arm keeps its place; at its end a
-trajectory stands.
+One for each output of a robot, behind the topic or the action that its config names. They treat commands as careful
+controllers would: wrong lengths, names or NaN are refused, and so is a trajectory whose end is past. Velocities and
+efforts are in force for `COMMAND_TIMEOUT` seconds, after which the joints keep their place; positions hold, and at its
+end a trajectory stands. Of several controllers of one joint the one that was commanded last is in force.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from robot_bridge.counters import Counters
+from robot_bridge.guards.limits import Array
+from robot_bridge.robot.robot import OUTPUT_TYPES, Output
 from robot_bridge.transport import Closable, GoalHandle, GoalStatus, Message, Transport
 
-COMMAND_TIMEOUT = 0.2  # s of simulated time that an array of commands is in force
-TRAJECTORY = "/joint_trajectory_controller/joint_trajectory"
-FOLLOW = "/joint_trajectory_controller/follow_joint_trajectory"
+COMMAND_TIMEOUT = 0.2  # s of simulated time that a velocity or an effort is in force
+
+
+@dataclass(frozen=True)
+class Host:
+    """What a controller needs of the simulation that it is part of.
+
+    Attributes:
+        clock: the simulation's time, s.
+        submit: has a function called before the simulation's next step, in its own thread.
+        counters: counts what is refused.
+        dt: s, how far ahead of the present a trajectory is read: a control step.
+    """
+
+    clock: Callable[[], float]
+    submit: Callable[[Callable[[], None]], None]
+    counters: Counters
+    dt: float
+
+
+class Reference:
+    """What is asked of n joints now, [n] each, NaN where nothing is. A position may come with its velocity."""
+
+    def __init__(self, n: int) -> None:
+        self.position, self.velocity, self.effort = np.full((3, n), np.nan)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is asked."""
+        return not np.isfinite([self.position, self.velocity, self.effort]).any()
+
+
+class Controller:
+    """Takes the commands of one output.
+
+    Messages come in threads of the transport. What changes the command in force is handed to the host, so that it
+    happens in the simulation's own thread.
+    """
+
+    def __init__(self, output: Output, joints: Sequence[str], names: Sequence[str], host: Host) -> None:
+        """
+        Args:
+            output: where commands come from, and of which joints.
+            joints: all of the robot's [n], by the policy's names.
+            names: the same, by the robot's names.
+            host: the simulation.
+        """
+        self.output, self.host = output, host
+        self.index = np.array([list(joints).index(name) for name in output.joints])
+        """The place of each of its joints among all."""
+        self.names = [names[i] for i in self.index]
+        self.took: Callable[[Controller], None] = lambda controller: None
+        """Called whenever a command was taken."""
+
+    @property
+    def commanded(self) -> bool:
+        """Whether something was commanded, be it out of date."""
+        raise NotImplementedError
+
+    def open(self, transport: Transport) -> Closable:
+        """Declare what takes commands."""
+        raise NotImplementedError
+
+    def clear(self) -> None:
+        """Nothing is commanded."""
+        raise NotImplementedError
+
+    def refer(self, reference: Reference, position: Array) -> None:
+        """Enter what is asked of its joints, which are at `position` [of all joints], into `reference`."""
+        raise NotImplementedError
+
+    def _submit(self, take: Callable[[], None]) -> None:
+        def taken() -> None:
+            take()
+            self.took(self)
+
+        self.host.submit(taken)
+
+
+class ArrayController(Controller):
+    """A velocity, position or effort per joint in a Float64MultiArray."""
+
+    _values: Array | None = None
+    _came = 0.0
+
+    @property
+    def commanded(self) -> bool:
+        return self._values is not None
+
+    def open(self, transport: Transport) -> Closable:
+        return transport.subscribe(self.output.topic, OUTPUT_TYPES[self.output.kind], self.on_array)
+
+    def on_array(self, message: Message) -> None:
+        """One number for each joint."""
+        data = message.get("data")
+        if not isinstance(data, list) or len(data) != len(self.index) or any(v is None for v in data):
+            self.host.counters.add("refused.array")
+            return
+        values = np.array(data, np.float64)
+        if not np.isfinite(values).all():
+            self.host.counters.add("refused.array")
+            return
+        self._submit(lambda: self.take(values))
+
+    def take(self, values: Array) -> None:
+        """From now on these values [joints] are in force."""
+        self._values, self._came = values, self.host.clock()
+
+    def clear(self) -> None:
+        self._values = None
+
+    def refer(self, reference: Reference, position: Array) -> None:
+        held = self.output.kind == "position" or self.host.clock() - self._came <= COMMAND_TIMEOUT
+        if self._values is not None and held:
+            getattr(reference, self.output.kind)[self.index] = self._values
 
 
 @dataclass
 class Trajectory:
     """Positions [k, n] at times [k] of the simulation's clock."""
 
-    times: np.ndarray
-    positions: np.ndarray
+    times: Array
+    positions: Array
     goal: GoalHandle | None = None
 
+    def at(self, time: float) -> Array:
+        """Positions [n] at a time within its own, or at its nearest end."""
+        return np.array([np.interp(time, self.times, column) for column in self.positions.T])
 
-class Controller:
-    """Takes commands from topics and an action; says which action [n] they make at a time.
 
-    Messages come in threads of the transport. What changes the command in force is handed to `submit`, so that it
-    happens in the simulation's own thread.
-    """
+class TrajectoryController(Controller):
+    """A JointTrajectory on a topic, that nobody waits for."""
 
-    def __init__(
-        self,
-        joints: list[str],
-        quantity: str,
-        scale: np.ndarray,
-        dt: float,
-        *,
-        counters: Counters,
-        clock: Callable[[], float],
-        submit: Callable[[Callable[[], None]], None],
-    ) -> None:
-        """
-        Args:
-            joints: names [n], in the order of arrays and actions.
-            quantity: what arrays command: velocity, effort or position.
-            scale: the joint's quantity [n] that an action of 1 stands for.
-            dt: seconds of a control step.
-            counters: counts what is refused.
-            clock: the simulation's time in seconds.
-            submit: has the simulation call a function before its next step.
-        """
-        self.joints, self.quantity, self.counters = joints, quantity, counters
-        self._scale, self._dt, self._clock, self._submit = scale, dt, clock, submit
-        self._array: tuple[np.ndarray, float] | None = None
-        self._trajectory: Trajectory | None = None
+    _trajectory: Trajectory | None = None
 
-    def open(self, transport: Transport) -> list[Closable]:
-        """Declare what takes commands."""
-        topic = f"/{self.quantity}_controller/commands"
-        closables = [transport.subscribe(topic, "std_msgs/msg/Float64MultiArray", self.on_array)]
-        if self.quantity == "velocity":
-            kind = "trajectory_msgs/msg/JointTrajectory"
-            closables.append(transport.subscribe(TRAJECTORY, kind, self.on_trajectory))
-            kind = "control_msgs/action/FollowJointTrajectory"
-            closables.append(transport.advertise_action(FOLLOW, kind, self.on_goal))
-        return closables
+    @property
+    def commanded(self) -> bool:
+        return self._trajectory is not None
 
-    # Commands ---------------------------------------------------------------------------------------------------------
-
-    def on_array(self, message: Message) -> None:
-        """One number for each joint."""
-        data = message.get("data")
-        if not isinstance(data, list) or len(data) != len(self.joints) or any(v is None for v in data):
-            self.counters.add("refused.array")
-            return
-        values = np.array(data, np.float64)
-        if not np.isfinite(values).all():
-            self.counters.add("refused.array")
-            return
-        self._submit(lambda: self.take_array(values))
+    def open(self, transport: Transport) -> Closable:
+        return transport.subscribe(self.output.topic, OUTPUT_TYPES["trajectory"], self.on_trajectory)
 
     def on_trajectory(self, message: Message) -> None:
-        """A trajectory that nobody waits for."""
+        """A trajectory."""
         trajectory = self._read(message)
         if isinstance(trajectory, str):
-            self.counters.add("refused.trajectory")
+            self.host.counters.add("refused.trajectory")
             return
-        self._submit(lambda: self._take_trajectory(trajectory))
-
-    def on_goal(self, goal: Message, handle: GoalHandle) -> None:
-        """A trajectory whose sender is told how it ended."""
-        trajectory = self._read(goal.get("trajectory", {}))
-        if isinstance(trajectory, str):
-            self.counters.add("refused.goal")
-            handle.result({"error_code": -1, "error_string": trajectory}, GoalStatus.ABORTED)
-            return
-        trajectory.goal = handle
-        handle.on_cancel(lambda: self._submit(lambda: self._cancel(handle)))
-        self._submit(lambda: self._take_trajectory(trajectory))
+        self._submit(lambda: self._take(trajectory))
 
     def _read(self, message: Message) -> Trajectory | str:
         """A trajectory in the simulation's clock and order of joints, or what is wrong with it."""
+        now = self.host.clock()
         try:
             names, points = message["joint_names"], message["points"]
-            order = [names.index(joint) for joint in self.joints]
+            order = [names.index(joint) for joint in self.names]
             positions = np.array([point["positions"] for point in points], np.float64)[:, order]
             offsets = np.array([_seconds(point["time_from_start"]) for point in points])
-            start = _seconds(message.get("header", {}).get("stamp", {})) or self._clock()
+            start = _seconds(message.get("header", {}).get("stamp", {})) or now
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            return f"not a trajectory of {', '.join(self.joints)}: {type(error).__name__}: {error}"
+            return f"not a trajectory of {', '.join(self.names)}: {type(error).__name__}: {error}"
         if not np.isfinite(positions).all() or not len(points) or (np.diff(offsets) <= 0).any():
             return "positions must be finite, times increasing"
-        if start + offsets[-1] <= self._clock():
+        if start + offsets[-1] <= now:
             return "its end is past"
         return Trajectory(start + offsets, positions)
 
-    # In the simulation's thread ---------------------------------------------------------------------------------------
+    def _take(self, trajectory: Trajectory) -> None:
+        self.clear()
+        self._trajectory = trajectory
 
-    def take_array(self, values: np.ndarray) -> None:
-        """From now on these values [n] are in force."""
-        self._array, self._trajectory = (values, self._clock()), None
-
-    def _take_trajectory(self, trajectory: Trajectory) -> None:
+    def clear(self) -> None:
         if self._trajectory is not None and self._trajectory.goal is not None:
             self._trajectory.goal.result({"error_code": 0, "error_string": "pre-empted"}, GoalStatus.ABORTED)
-        self._array, self._trajectory = None, trajectory
+        self._trajectory = None
+
+    def refer(self, reference: Reference, position: Array) -> None:
+        """Where to be a step from now, and how fast to get there."""
+        trajectory = self._trajectory
+        if trajectory is None:
+            return
+        dt, now, here = self.host.dt, self.host.clock(), position[self.index]
+        if now < trajectory.times[0]:  # on the way to the first point
+            share = min(1.0, dt / max(dt, trajectory.times[0] - now))
+            wanted = here + share * (trajectory.positions[0] - here)
+            velocity = (wanted - here) / dt
+        else:
+            wanted = trajectory.at(now + dt)
+            velocity = (wanted - trajectory.at(now)) / dt
+        reference.position[self.index], reference.velocity[self.index] = wanted, velocity
+        if now + dt >= trajectory.times[-1] and trajectory.goal is not None:
+            trajectory.goal.result({"error_code": 0, "error_string": ""}, GoalStatus.SUCCEEDED)
+            trajectory.goal = None
+
+
+class FollowController(TrajectoryController):
+    """The action FollowJointTrajectory: a trajectory whose sender is told how it ended."""
+
+    def open(self, transport: Transport) -> Closable:
+        return transport.advertise_action(self.output.topic, OUTPUT_TYPES["follow"], self.on_goal)
+
+    def on_goal(self, goal: Message, handle: GoalHandle) -> None:
+        """A goal."""
+        trajectory = self._read(goal.get("trajectory", {}))
+        if isinstance(trajectory, str):
+            self.host.counters.add("refused.goal")
+            handle.result({"error_code": -1, "error_string": trajectory}, GoalStatus.ABORTED)
+            return
+        trajectory.goal = handle
+        handle.on_cancel(lambda: self.host.submit(lambda: self._cancel(handle)))
+        self._submit(lambda: self._take(trajectory))
 
     def _cancel(self, handle: GoalHandle) -> None:
         if self._trajectory is not None and self._trajectory.goal is handle:
             self._trajectory = None
         handle.result({"error_code": 0, "error_string": "cancelled"}, GoalStatus.CANCELED)
 
+
+CONTROLLERS: dict[str, type[Controller]] = {
+    "velocity": ArrayController,
+    "position": ArrayController,
+    "effort": ArrayController,
+    "trajectory": TrajectoryController,
+    "follow": FollowController,
+}
+"""By the kind of an output."""
+
+
+class Controllers:
+    """All controllers of a robot."""
+
+    def __init__(self, outputs: Sequence[Output], joints: Sequence[str], names: Sequence[str], host: Host) -> None:
+        self._n = len(joints)
+        self.all = [CONTROLLERS[output.kind](output, joints, names, host) for output in outputs]
+        for controller in self.all:
+            controller.took = self._took
+
+    def __getitem__(self, topic: str) -> Controller:
+        return next(controller for controller in self.all if controller.output.topic == topic)
+
     @property
     def commanded(self) -> bool:
-        """Something was commanded, be it out of date."""
-        return self._array is not None or self._trajectory is not None
+        """Whether anything was commanded, be it out of date."""
+        return any(controller.commanded for controller in self.all)
 
-    def forget_array(self) -> None:
-        """An array has been obeyed; a trajectory goes on."""
-        self._array = None
+    def forget_arrays(self) -> None:
+        """Arrays have been obeyed; trajectories go on."""
+        for controller in self.all:
+            if isinstance(controller, ArrayController):
+                controller.clear()
 
     def clear(self) -> None:
         """Nothing is commanded."""
-        self._array = self._trajectory = None
+        for controller in self.all:
+            controller.clear()
 
-    def action(self, position: np.ndarray) -> np.ndarray | None:
-        """The command in force as an action [n] for joints at `position` [n], if there is one."""
-        if self._array is not None and self._clock() - self._array[1] <= COMMAND_TIMEOUT:
-            values = self._array[0]
-        elif self._trajectory is not None:
-            values = self._follow(self._trajectory, position)
-        else:
-            return None
-        return (values / self._scale).astype(np.float32)
+    def reference(self, position: Array) -> Reference:
+        """What is asked of all joints now, which are at `position` [n]."""
+        reference = Reference(self._n)
+        for controller in self.all:
+            controller.refer(reference, position)
+        return reference
 
-    def _follow(self, trajectory: Trajectory, position: np.ndarray) -> np.ndarray:
-        """Velocities [n] that keep to the trajectory."""
-        now = self._clock()
-        at = now + self._dt
-        wanted = np.array([np.interp(at, trajectory.times, column) for column in trajectory.positions.T])
-        if now < trajectory.times[0]:  # on the way to the first point
-            share = min(1.0, self._dt / max(self._dt, trajectory.times[0] - now))
-            wanted = position + share * (trajectory.positions[0] - position)
-        if at >= trajectory.times[-1] and trajectory.goal is not None:
-            trajectory.goal.result({"error_code": 0, "error_string": ""}, GoalStatus.SUCCEEDED)
-            trajectory.goal = None
-        return (wanted - position) / self._dt
+    def _took(self, taken: Controller) -> None:
+        for other in self.all:
+            if other is not taken and np.isin(other.index, taken.index).any():
+                other.clear()
 
 
 def _seconds(value: Message) -> float:

@@ -12,14 +12,18 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import sys
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from robot_bridge.errors import UserError
+from robot_bridge.guards.limits import Array
 from robot_bridge.robot.bundle import Description
+from robot_bridge.robot.robot import Input, Robot
+from robot_bridge.simulation.controllers import Reference
+from robot_bridge.simulation.graphics import choose_gl, no_drawing
+from robot_bridge.simulation.world import Step
+from robot_bridge.transport import Message
 
 
 @runtime_checkable
@@ -42,6 +46,136 @@ class JointState(Protocol):
         """Positions [n] and velocities [n] of the commanded joints, in the order of actions."""
 
 
+class Environment:
+    """A gymnasium environment as the world of a simulated robot."""
+
+    def __init__(self, env: Any, policy: Description, robot: Robot, *, lock_step: bool = False) -> None:
+        """
+        Args:
+            env: from `make_environment`; drawn, if pictures are wanted.
+            policy: names its numbers.
+            robot: the names of its joints and their order.
+            lock_step: steps are whole control steps.
+        """
+        self.env, self.policy, self.name = env, policy, policy.task
+        self._inner = env.unwrapped
+        self._fine: Substeps | None = self._inner if isinstance(self._inner, Substeps) and not lock_step else None
+        self._true: JointState | None = self._inner if isinstance(self._inner, JointState) else None
+        self.max_steps = env.spec.max_episode_steps or 1000
+        self.dt = self.ahead = 1.0 / policy.control_rate
+        self.step_dt = self._fine.substep_dt if self._fine else self.dt
+        joints, actions = list(robot.joints), policy.actions
+        self._order = np.array([joints.index(action.joint) for action in actions])  # the joint that each action moves
+        self._actions = np.argsort(self._order)
+        self._scale = np.array([action.scale for action in actions])
+        self._kinds = np.array([action.quantity for action in actions])
+        self._numbers: dict[str, int] = {}
+        self._measured: list[tuple[int, int]] = []
+        for i, entry in enumerate(policy.observations):
+            joint, _, quantity = entry.name.rpartition("/")
+            if entry.constant is None:
+                self._numbers[f"{robot.joints.get(joint, joint)}/{quantity}"] = i
+                if quantity == "position" and joint in joints:
+                    self._measured.append((joints.index(joint), i))
+        self._places = {entry.name: i for i, entry in enumerate(policy.observations)}
+        self.position = np.zeros(len(joints))
+        self._observation: Array = np.zeros(len(policy.observations))
+
+    def reset(self, seed: int) -> None:
+        self._observation, _ = self.env.reset(seed=seed)
+        self._measure()
+
+    def step(self, reference: Reference) -> Step:
+        action = self._action(reference)
+        if self._fine is not None:
+            self._observation, reward, done, ended = self._fine.substep(action)
+            step = Step(float(reward), done, ended)
+        else:
+            if action is None:
+                action = np.zeros(len(self._scale), np.float32)
+            self._observation, reward, terminated, truncated, info = self.env.step(action)
+            completions = list(info.get("episode_task_completions", []))
+            step = Step(float(reward), bool(terminated or truncated), True, completions)
+        self._measure()
+        return step
+
+    def _measure(self) -> None:
+        for joint, i in self._measured:
+            self.position[joint] = self._observation[i]
+
+    def _action(self, reference: Reference) -> Array | None:
+        """The action [act] that does what is asked, None if nothing is. Joints of which nothing is asked stand."""
+        if reference.empty:
+            return None
+        asked, here = reference, self.position
+        led = np.where(np.isnan(asked.position), asked.velocity, (asked.position - here) / self.dt)
+        values = {
+            "velocity": led,
+            "position": here + led * self.dt,
+            "effort": asked.effort,
+        }
+        standing = {"velocity": np.zeros(len(here)), "position": here, "effort": np.zeros(len(here))}
+        chosen = np.zeros(len(self._scale))
+        for kind, wanted in values.items():
+            mine = self._kinds == kind
+            filled = np.where(np.isnan(wanted), standing[kind], wanted)[self._order]
+            chosen[mine] = filled[mine]
+        return (chosen / self._scale).astype(np.float32)
+
+    def numbers(self) -> dict[str, float]:
+        return {name: float(self._observation[i]) for name, i in self._numbers.items()}
+
+    def message(self, source: Input) -> Message | None:
+        message: Message = {}
+        for name, path in source.fields.items():
+            if name not in self._places:
+                return None
+            message = _with(message, path.split("."), float(self._observation[self._places[name]]))
+        return message
+
+    def truth(self) -> tuple[Array, Array] | None:
+        if self._true is None:
+            return None
+        position, velocity = self._true.joint_state()
+        return position[self._actions], velocity[self._actions]
+
+    def score(self, total: float) -> float:
+        return self.policy.normalized(total)
+
+    @property
+    def scene(self) -> Any:
+        return self._inner
+
+    def frame(self, *, now: bool) -> Array:
+        return np.asarray(self.env.render()) if now else self._inner.data.qpos.copy()
+
+    def draw(self, frame: Array) -> Array:
+        if frame.ndim > 1:
+            return frame
+        import mujoco
+
+        self._inner.data.qpos[:] = frame
+        mujoco.mj_forward(self._inner.model, self._inner.data)
+        return np.asarray(self.env.render())
+
+    def close(self) -> None:
+        self.env.close()
+
+
+def _with(message: Any, path: list[str], value: float) -> Any:
+    """A message with a number at a path such as pose.position.x, or data.3 of a list."""
+    if not path:
+        return value
+    key, rest = path[0], path[1:]
+    if key.isdigit():
+        entries = list(message or [])
+        entries += [0.0] * (int(key) + 1 - len(entries))
+        entries[int(key)] = _with(entries[int(key)], rest, value)
+        return entries
+    message = message or {}
+    return message | {key: _with(message.get(key), rest, value)}
+
+
 def make_environment(policy: Description, env_id: str | None = None, *, drawn: bool = False) -> Any:
     """The environment that a bundle was trained for, or another one of the same numbers.
 
@@ -59,8 +193,8 @@ def make_environment(policy: Description, env_id: str | None = None, *, drawn: b
             f"the bundle of '{policy.task}' names no environment: give --env, e.g. --env my_package:MyArm-v0, "
             "or export the run again"
         )
-    if drawn and sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("MUJOCO_GL")):
-        os.environ["MUJOCO_GL"] = "egl"  # before MuJoCo is imported; where it does not work: MUJOCO_GL=osmesa
+    if drawn:
+        choose_gl()
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # advice on environments that nobody asked for
             import gymnasium as gym
@@ -88,7 +222,4 @@ def _try_to_draw(env: Any) -> None:
     try:
         env.render()
     except Exception as error:  # each of MuJoCo's backends fails in its own way
-        raise UserError(
-            f"--video: MuJoCo cannot draw on this machine ({str(error).splitlines()[0] if str(error) else error!r}): "
-            "try MUJOCO_GL=egl (apt install libegl1 libgl1-mesa-dri) or MUJOCO_GL=osmesa (apt install libosmesa6)"
-        ) from None
+        raise no_drawing(error) from None

@@ -1,13 +1,17 @@
 """A simulated robot as a ROS node.
 
-Topics out: /joint_states and /object_states (sensor_msgs/JointState), /clock, /sim/status (std_msgs/String of JSON),
-/sim/truth (sensor_msgs/JointState: the joints without the sensor's noise and faults, where the environment tells them).
-Commands in, by what the policy's actions are: /velocity_controller/commands, /effort_controller/commands or
-/position_controller/commands (std_msgs/Float64MultiArray in the order of /joint_states), and for velocities
-/joint_trajectory_controller/joint_trajectory and the action /joint_trajectory_controller/follow_joint_trajectory.
-Services: /sim/reset (std_srvs/Trigger) begins the next episode, /sim/lock_step (std_srvs/SetBool) locks the steps to
-the commands or lets time run. To provoke faults, a std_msgs/String on /sim/sensor says what becomes of /joint_states:
-"good", "silent", "frozen" (the last message again and again) or "nan".
+Topics and controllers are those that the robot's config names: its inputs are published, of its outputs commands are
+taken. The first JointState input carries the robot's joints, the last one all others. Without a config these are
+/joint_states and /object_states, and, by what the policy's actions are, /velocity_controller/commands,
+/effort_controller/commands or /position_controller/commands (std_msgs/Float64MultiArray in the order of the actions),
+and for velocities /joint_trajectory_controller/joint_trajectory and the action
+/joint_trajectory_controller/follow_joint_trajectory.
+
+Besides: /clock, /sim/status (std_msgs/String of JSON), /sim/truth (sensor_msgs/JointState: the joints without the
+sensor's noise and faults, where the world tells them). Services: /sim/reset (std_srvs/Trigger) begins the next episode,
+/sim/lock_step (std_srvs/SetBool) locks the steps to the commands or lets time run. To provoke faults, a std_msgs/String
+on /sim/sensor says what becomes of the first input: "good", "silent", "frozen" (the last message again and again) or
+"nan".
 
 How commands are treated: `robot_bridge.simulation.controllers`.
 """
@@ -19,24 +23,36 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from robot_bridge.counters import Counters
+from robot_bridge.interfaces import get_interface
 from robot_bridge.node.outputs import time_message
 from robot_bridge.robot.bundle import Description
-from robot_bridge.simulation.controllers import Controller
-from robot_bridge.simulation.environment import JointState, Substeps
+from robot_bridge.robot.robot import JOINT_STATE, Output, Robot, simulated
+from robot_bridge.simulation.controllers import Controllers, Host
 from robot_bridge.simulation.viewer import Viewer
+from robot_bridge.simulation.world import World
 from robot_bridge.transport import Message, Respond, Transport
 
 STATUS = 0.1  # s between reports of the status in real time
 REPEAT = 0.5  # s after which a locked simulation says its state again
 SENSOR = ("good", "silent", "frozen", "nan")
-JOINT_STATE = "sensor_msgs/msg/JointState"
+QUANTITIES = ("position", "velocity", "effort")
+TRAJECTORY = "/joint_trajectory_controller/joint_trajectory"
+FOLLOW = "/joint_trajectory_controller/follow_joint_trajectory"
+
+
+def plain(policy: Description) -> Robot:
+    """The robot that a policy's own environment is where no config says otherwise: see above."""
+    robot = simulated(policy)
+    joints = tuple(robot.joints)
+    outputs = list(robot.outputs)
+    if robot.outputs[0].kind == "velocity":
+        outputs += [Output("trajectory", TRAJECTORY, joints), Output("follow", FOLLOW, joints)]
+    return replace(robot, outputs=tuple(outputs))
 
 
 @dataclass
@@ -52,43 +68,40 @@ class Episode:
 
 
 class Simulation:
-    """An environment behind topics. `run` steps it until `stop`."""
+    """A world behind topics. `run` steps it until `stop`."""
 
     def __init__(
         self,
         transport: Transport,
-        env: Any,
-        policy: Description,
+        world: World,
+        robot: Robot,
         *,
         lock_step: bool = False,
         speed: float = 1.0,
         seed: int = 0,
         video: Path | None = None,
         viewer: bool = False,
+        hold_dead_man: bool = False,
         say: Callable[[str], None] = print,
     ) -> None:
         """
         Args:
-            env: from `make_environment`; drawn, if a video is wanted.
-            policy: names its numbers.
+            world: what is simulated; drawn, if a video is wanted.
+            robot: the topics and controllers.
             speed: simulated seconds per second, in real time.
             seed: episode i is reset with seed + i.
             video: a film of every episode goes into this folder.
             viewer: show it in a window.
+            hold_dead_man: say on the topic of the robot's dead-man switch that it is held.
 
         Raises:
             UserError: there is no screen.
         """
-        self.env, self.policy = env, policy
-        self._inner = env.unwrapped
-        self._fine: Substeps | None = self._inner if isinstance(self._inner, Substeps) and not lock_step else None
-        self._true: JointState | None = self._inner if isinstance(self._inner, JointState) else None
-        self.max_steps = env.spec.max_episode_steps or 1000
-        self.transport, self.lock_step, self.speed, self.video, self._say = transport, lock_step, speed, video, say
-        self.joints = [action.joint for action in policy.actions]
-        self._dt = 1.0 / policy.control_rate
-        self._step_dt = self._fine.substep_dt if self._fine else self._dt
-        self._groups = self._group()
+        self.transport, self.world, self.robot = transport, world, robot
+        self.lock_step, self.speed, self.video, self._say = lock_step, speed, video, say
+        self._held = robot.dead_man.topic if robot.dead_man is not None and hold_dead_man else None
+        self.max_steps = world.max_steps
+        self.names = list(robot.joints.values())
         self.counters = Counters()
         self.time = 1.0  # of the simulation; it never runs back
         self.sensor = "good"
@@ -100,42 +113,39 @@ class Simulation:
         self._inbox: queue.Queue[Callable[[], None]] = queue.Queue()
         self._commanded = threading.Event()
         self._ending = threading.Event()
-        self._position = np.zeros(len(self.joints))
-        self.controller = Controller(
-            self.joints,
-            policy.actions[0].quantity,
-            np.array([action.scale for action in policy.actions]),
-            self._dt,
-            counters=self.counters,
-            clock=lambda: self.time,
-            submit=self._submit,
-        )
+        host = Host(lambda: self.time, self._submit, self.counters, world.ahead)
+        self.controllers = Controllers(robot.outputs, list(robot.joints), self.names, host)
         self._closables: list[Any] = []
         self._reset()
-        self._viewer = Viewer(self._inner) if viewer else None
+        self._states = self._joint_states()
+        fields = {s.topic: get_interface(s.type).get_fields_and_field_types() for s in robot.inputs}
+        self._stamped = {topic for topic, names in fields.items() if "header" in names}
+        self._viewer = Viewer(world.scene) if viewer else None
 
-    def _group(self) -> dict[str, dict[str, list[tuple[str, int]]]]:
-        """Topic -> quantity -> (joint, place in the observation)."""
-        groups: dict[str, dict[str, list[tuple[str, int]]]] = {"/joint_states": {}, "/object_states": {}}
-        for i, entry in enumerate(self.policy.observations):
-            joint, _, quantity = entry.name.rpartition("/")
-            if entry.constant is None:
-                topic = "/joint_states" if joint in self.joints else "/object_states"
-                groups[topic].setdefault(quantity, []).append((joint, i))
-        return groups
+    def _joint_states(self) -> dict[str, list[str]]:
+        """Topic -> the names that its JointState carries."""
+        topics = [source.topic for source in self.robot.inputs if source.type == JOINT_STATE]
+        names = dict.fromkeys(name.rpartition("/")[0] for name in self.world.numbers())
+        if len(topics) < 2:
+            return {topic: list(names) for topic in topics}
+        mine = [name for name in names if name in self.names]
+        return {topics[0]: mine, topics[-1]: [name for name in names if name not in mine]}
 
     # Connections ------------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
         """Declare everything."""
         add, transport = self._closables.append, self.transport
-        for topic in self._groups:
-            add(transport.advertise(topic, JOINT_STATE))
-        if self._true is not None:
+        for source in self.robot.inputs:
+            add(transport.advertise(source.topic, source.type))
+        if self.world.truth() is not None:
             add(transport.advertise("/sim/truth", JOINT_STATE))
+        if self._held is not None:
+            add(transport.advertise(self._held, "std_msgs/msg/Bool"))
         add(transport.advertise("/clock", "rosgraph_msgs/msg/Clock"))
         add(transport.advertise("/sim/status", "std_msgs/msg/String"))
-        self._closables += self.controller.open(transport)
+        for controller in self.controllers.all:
+            add(controller.open(transport))
         add(transport.subscribe("/sim/sensor", "std_msgs/msg/String", self._on_sensor))
         add(transport.advertise_service("/sim/reset", "std_srvs/srv/Trigger", self._on_reset))
         add(transport.advertise_service("/sim/lock_step", "std_srvs/srv/SetBool", self._on_lock))
@@ -147,7 +157,7 @@ class Simulation:
         self._film()
         if self._viewer is not None:
             self._viewer.close()
-        self.env.close()
+        self.world.close()
 
     def stop(self) -> None:
         """Let `run` return."""
@@ -169,8 +179,8 @@ class Simulation:
         """What the sensor makes of the joints' state; None if it says nothing."""
         if self.sensor != "frozen" or self._sensed is None:
             self._sensed = message
-        if self.sensor == "nan":  # which a rosbridge hands on as null
-            return message | {name: [None] * len(message[name]) for name in ("position", "velocity")}
+        if self.sensor == "nan":  # null, in JSON
+            return message | {name: [None] * len(message.get(name, ())) for name in ("position", "velocity")}
         return None if self.sensor == "silent" else self._sensed
 
     def _on_reset(self, _: Message, respond: Respond) -> None:
@@ -184,7 +194,7 @@ class Simulation:
         wanted = request.get("data") is True
 
         def lock() -> None:
-            if wanted and self._fine is not None:
+            if wanted and self.world.step_dt < self.world.dt:
                 respond({"success": False, "message": "this simulation must be started with --lock-step"})
                 return
             self.lock_step = wanted
@@ -196,7 +206,7 @@ class Simulation:
 
     def run(self, episodes: int | None = None) -> None:
         """Step until `stop`, or until that many episodes are done; resets by itself then, after each."""
-        deadline, step = time.monotonic(), self._step_dt / self.speed
+        deadline, step = time.monotonic(), self.world.step_dt / self.speed
         while not self._ending.is_set():
             if self.episode.done and episodes is not None:
                 if len(self.results) >= episodes:
@@ -234,55 +244,44 @@ class Simulation:
             self._commanded.wait(REPEAT)
             self._commanded.clear()
             self._handle_inbox()
-            if self.controller.commanded:
+            if self.controllers.commanded:
                 break
             if not self.lock_step:
                 return
         if not self._ending.is_set() and not self.episode.done:
             self._advance()
-            self.controller.forget_array()
+            self.controllers.forget_arrays()
 
     def _advance(self) -> None:
         """One control step, or substep of one."""
-        commanded, action = self.controller.commanded, self.controller.action(self._position)
-        self.time += self._step_dt
+        commanded, reference = self.controllers.commanded, self.controllers.reference(self.world.position)
+        self.time += self.world.step_dt
         if self.episode.done or (not commanded and self.episode.steps == 0):
             return  # an episode begins with its first command, and stands after its last step
-        episode = self.episode
-        if self._fine is not None:
-            self._observation, reward, done, ended = self._fine.substep(action)
-        else:
-            zeros = np.zeros(len(self.joints), np.float32)
-            self._observation, reward, terminated, truncated, info = self.env.step(zeros if action is None else action)
-            done, ended = terminated or truncated, True
-            episode.completions = list(info.get("episode_task_completions", []))
-        if ended:
-            episode.steps += 1
-            episode.score += float(reward)
-            episode.done = done or episode.steps >= self.max_steps
-            if self.video:  # drawing takes longer than a step: in real time, where it stood is drawn later
-                self._frames.append(self.env.render() if self.lock_step else self._inner.data.qpos.copy())
-            if episode.done:
-                self._finish()
-        self._measure()
+        episode, step = self.episode, self.world.step(reference)
+        if not step.ended:
+            return
+        episode.steps += 1
+        episode.score += step.reward
+        episode.completions = step.completions
+        episode.done = step.done or episode.steps >= self.max_steps
+        if self.video:  # drawing takes longer than a step: in real time, where it stood is drawn later
+            self._frames.append(self.world.frame(now=self.lock_step))
+        if episode.done:
+            self._finish()
 
     def _reset(self) -> None:
         self._film()
         number, seed = self.episode.number + 1, self.episode.seed + 1
         self.episode = Episode(number, seed)
-        self.controller.clear()
-        self._observation, _ = self.env.reset(seed=seed)
-        self.time += self._dt  # a new stamp
-        self._measure()
-
-    def _measure(self) -> None:
-        for joint, i in self._groups["/joint_states"].get("position", []):
-            self._position[self.joints.index(joint)] = self._observation[i]
+        self.controllers.clear()
+        self.world.reset(seed)
+        self.time += self.world.dt  # a new stamp
 
     def _finish(self) -> None:
         episode = self.episode
         self.results.append(episode)
-        score = self.policy.normalized(episode.score)
+        score = self.world.score(episode.score)
         self._say(f"episode {episode.number} (seed {episode.seed}): score {score:.1f}, {episode.steps} steps")
 
     def _film(self) -> None:
@@ -294,43 +293,46 @@ class Simulation:
         frames, self._frames = self._frames, []
         self.video.mkdir(parents=True, exist_ok=True)
         path = self.video / f"episode-{self.episode.number}.mp4"
-        imageio.mimsave(path, [self._draw(frame) for frame in frames], fps=round(self.policy.control_rate))
+        imageio.mimsave(path, [self.world.draw(frame) for frame in frames], fps=round(1.0 / self.world.dt))
         self._say(f"film: {path}")
-
-    def _draw(self, frame: np.ndarray) -> np.ndarray:
-        """A picture [height, width, 3], or that of joint positions [nq]."""
-        if frame.ndim > 1:
-            return frame
-        import mujoco
-
-        self._inner.data.qpos[:] = frame
-        mujoco.mj_forward(self._inner.model, self._inner.data)
-        return np.asarray(self.env.render())
 
     def _publish(self) -> None:
         if self._viewer is not None:
             self._viewer.show()
-        header = {"stamp": time_message(self.time), "frame_id": ""}
-        for topic, quantities in self._groups.items():
-            names = list(dict.fromkeys(joint for pairs in quantities.values() for joint, _ in pairs))
-            message: Message = {"header": header, "name": names, "position": [], "velocity": [], "effort": []}
-            for quantity, pairs in quantities.items():
-                message[quantity] = [float(self._observation[i]) for _, i in pairs]
-            sensed = self._sense(message) if topic == "/joint_states" else message
-            if sensed is not None:
-                self.transport.publish(topic, sensed)
-        if self._true is not None:
-            position, velocity = self._true.joint_state()
-            truth = {"position": position.tolist(), "velocity": velocity.tolist(), "effort": []}
-            self.transport.publish("/sim/truth", {"header": header, "name": self.joints, **truth})
+        header, numbers = {"stamp": time_message(self.time), "frame_id": ""}, self.world.numbers()
+        for i, source in enumerate(self.robot.inputs):
+            states = source.type == JOINT_STATE
+            message = self._joint_state(source.topic, numbers) if states else self.world.message(source)
+            if message is not None and source.topic in self._stamped:
+                message = {"header": header} | message
+            if message is not None and i == 0:
+                message = self._sense(message)
+            if message is not None:
+                self.transport.publish(source.topic, message)
+        if (truth := self.world.truth()) is not None:
+            position, velocity = truth[0].tolist(), truth[1].tolist()
+            values = {"name": self.names, "position": position, "velocity": velocity, "effort": []}
+            self.transport.publish("/sim/truth", {"header": header} | values)
+        if self._held is not None:
+            self.transport.publish(self._held, {"data": True})
         self.transport.publish("/clock", {"clock": time_message(self.time)})
         if self.lock_step or self.time >= self._next_status:
             self._next_status = self.time + STATUS * self.speed
             self.transport.publish("/sim/status", {"data": json.dumps(self.status())})
 
+    def _joint_state(self, topic: str, numbers: dict[str, float]) -> Message | None:
+        names = self._states.get(topic)
+        if names is None:
+            return None
+        message: Message = {"name": names}
+        for quantity in QUANTITIES:
+            known = [numbers.get(f"{name}/{quantity}") for name in names]
+            message[quantity] = [] if set(known) == {None} else [value or 0.0 for value in known]  # 0: not measured
+        return message
+
     def status(self) -> dict[str, Any]:
         """The present episode, and the scores of all that are done."""
-        scores = [self.policy.normalized(episode.score) for episode in self.results]
+        scores = [self.world.score(episode.score) for episode in self.results]
         seeds = [episode.seed for episode in self.results]
         return vars(self.episode) | {
             "scores": scores,

@@ -47,8 +47,8 @@ class Types:
         return getattr(import_module(f"{package}.{folder}"), short)
 
     def outward(self, values: Message, ours: Any, theirs: Any) -> Any:
-        """A message for rclpy from JSON values; missing fields get their defaults, as in rosbridge_server."""
-        return convert(from_dict(ours, values, partial=True), self.find, theirs)
+        """A message for rclpy from JSON values, None being NaN; missing fields get defaults, as in rosbridge_server."""
+        return convert(from_dict(ours, values, partial=True, allow_nan=True), self.find, theirs)
 
     def inward(self, message: Any, ours: Any) -> Message:
         """JSON values of a message from rclpy; NaN and infinity become None."""

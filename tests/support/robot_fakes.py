@@ -54,14 +54,15 @@ def for_task(task: str, seed: int = 0) -> Any:
     return LinearPolicy(description, rng.normal(size=(len(names.actions), len(names.observations))) * 0.3)
 
 
-def simulate(transport: Any, task: str, **options: Any) -> Any:
-    """A simulation of a task's environment."""
-    from robot_bridge.simulation.environment import make_environment
-    from robot_bridge.simulation.simulation import Simulation
+def simulate(transport: Any, task: str, robot: Robot | None = None, **options: Any) -> Any:
+    """A simulation of a task's environment, as a robot of a config or of none."""
+    from robot_bridge.simulation.environment import Environment, make_environment
+    from robot_bridge.simulation.simulation import Simulation, plain
 
     policy = for_task(task).description
-    env = make_environment(policy)
-    return Simulation(transport, env, policy, **{"say": lambda line: None} | options)
+    robot = robot or plain(policy)
+    world = Environment(make_environment(policy), policy, robot, lock_step=options.get("lock_step", False))
+    return Simulation(transport, world, robot, **{"say": lambda line: None} | options)
 
 
 def arm_policy(joints: tuple[str, ...] = ("a", "b"), target: float = 0.5, rate: float = 50.0, **entries: Any) -> Any:

@@ -25,9 +25,8 @@ from robot_bridge.errors import UserError
 from robot_bridge.node.policy_node import PolicyNode
 from robot_bridge.robot.robot import simulated
 from robot_bridge.server import RosbridgeServer
-from robot_bridge.simulation.controllers import FOLLOW, TRAJECTORY
 from robot_bridge.simulation.environment import make_environment
-from robot_bridge.simulation.simulation import Simulation
+from robot_bridge.simulation.simulation import FOLLOW, TRAJECTORY, Simulation
 from robot_bridge.simulation.viewer import camera
 from robot_bridge.transport import RosbridgeTransport
 
@@ -109,27 +108,32 @@ def test_lock_step_is_the_environment_to_the_last_bit(server: RosbridgeServer, t
     assert len(simulation.results) == 2
 
 
+def arrays(simulation: Simulation) -> Any:
+    """Its controller of arrays."""
+    return simulation.controllers.all[0]
+
+
 @pytest.fixture
 def kitchen() -> Iterator[Simulation]:
     simulation = simulate(Direct(), "kitchen-complete", say=lambda line: None)  # type: ignore[arg-type]
-    simulation.env.unwrapped.noise_amplitude = np.zeros(30)
+    simulation.world.env.unwrapped.noise_amplitude = np.zeros(30)
     simulation._reset()
     yield simulation
-    simulation.env.close()
+    simulation.world.close()
 
 
 def advance(simulation: Simulation, seconds: float) -> np.ndarray:
     """Let time pass; the positions at the end."""
-    for _ in range(round(seconds / simulation._step_dt)):
+    for _ in range(round(seconds / simulation.world.step_dt)):
         simulation._handle_inbox()
         simulation._advance()
-    return simulation._position.copy()
+    return simulation.world.position.copy()
 
 
 def test_velocities_are_followed_and_forgotten(kitchen: Simulation) -> None:
-    start = kitchen._position.copy()
+    start = kitchen.world.position.copy()
     for _ in range(25):
-        kitchen.controller.on_array({"data": [0.4, 0, 0, 0, 0, 0, 0, 0, 0]})
+        arrays(kitchen).on_array({"data": [0.4, 0, 0, 0, 0, 0, 0, 0, 0]})
         moved = advance(kitchen, 0.02)
     assert 0.05 < (moved - start)[0] < 0.3
     still = advance(kitchen, 1.0)  # no more commands: it has stopped by itself
@@ -148,18 +152,18 @@ def test_trajectories_are_followed_and_end_standing(kitchen: Simulation, by: str
             self.results.append(status)
             return True
 
-    start = kitchen._position.copy()
+    start = kitchen.world.position.copy()
     target = start + np.array([0.3, 0, 0, 0, 0, 0, 0.2, 0, 0])
-    backwards = list(reversed(kitchen.joints))  # by name, whatever their order
+    backwards = list(reversed(kitchen.names))  # by name, whatever their order
     points = [
         {"positions": (start + share * (target - start))[::-1].tolist(), "time_from_start": {"sec": 0, "nanosec": ns}}
         for share, ns in ((0.5, 500_000_000), (1.0, 999_999_999))
     ]
     message = {"header": {}, "joint_names": backwards, "points": points}
     if by == TRAJECTORY:
-        kitchen.controller.on_trajectory(message)
+        kitchen.controllers[TRAJECTORY].on_trajectory(message)
     else:
-        kitchen.controller.on_goal({"trajectory": message}, Handle())  # type: ignore[arg-type]
+        kitchen.controllers[FOLLOW].on_goal({"trajectory": message}, Handle())  # type: ignore[arg-type]
     end = advance(kitchen, 2.0)
     np.testing.assert_allclose(end[[0, 6]], target[[0, 6]], atol=0.03)
     if by == FOLLOW:
@@ -178,18 +182,18 @@ def test_trajectories_are_followed_and_end_standing(kitchen: Simulation, by: str
 )
 def test_wrong_trajectories_are_refused(kitchen: Simulation, message: dict) -> None:
     if message.get("joint_names") == "all":
-        message = message | {"joint_names": kitchen.joints}
+        message = message | {"joint_names": kitchen.names}
     if message.get("points") == "late":
         message = message | {"points": [{"positions": [0.0] * 9, "time_from_start": {"sec": 0, "nanosec": 5}}]}
-    before = kitchen._position.copy()
-    kitchen.controller.on_trajectory(message)
+    before = kitchen.world.position.copy()
+    kitchen.controllers[TRAJECTORY].on_trajectory(message)
     np.testing.assert_array_equal(advance(kitchen, 0.2), before)
     assert kitchen.counters["refused.trajectory"] == 1
 
 
 @pytest.mark.parametrize("data", [[0.0] * 8, [None] * 9, "fast", None])
 def test_wrong_arrays_are_refused(kitchen: Simulation, data: Any) -> None:
-    kitchen.controller.on_array({"data": data})
+    arrays(kitchen).on_array({"data": data})
     assert kitchen.counters["refused.array"] == 1
     assert kitchen._inbox.empty()
 
@@ -234,7 +238,7 @@ def test_the_sensor_fails_as_asked_and_the_truth_is_told() -> None:
     def said(sensor: str) -> tuple[list[dict], dict]:
         """What comes on /joint_states, and the truth, one step later."""
         simulation._on_sensor({"data": sensor})
-        simulation.controller.take_array(np.array([50.0, 0.0]))
+        arrays(simulation).take(np.array([50.0, 0.0]))
         simulation._advance()
         direct.published.clear()
         simulation._publish()
@@ -266,7 +270,7 @@ def test_a_command_is_in_force_from_the_nearest_slice(monkeypatch: pytest.Monkey
         naps, now = naps + 1, now + seconds
         steps.append(simulation.episode.steps)
         if naps == 2 + late:
-            simulation.controller.on_array({"data": [0.1, 0.0]})
+            arrays(simulation).on_array({"data": [0.1, 0.0]})
         if naps == 6:
             simulation.stop()
 
@@ -281,22 +285,22 @@ def test_a_command_is_in_force_from_the_nearest_slice(monkeypatch: pytest.Monkey
     steps.clear()
     simulation.run()
     assert steps == [0, 0, 0, 1, 1, 2]
-    simulation.env.close()
+    simulation.world.close()
 
 
 def test_a_film_does_not_hold_up_real_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawn is what was, but only when the episode is over."""
     simulation = simulate(Direct(), "maze2d-umaze", video=tmp_path, say=lambda line: None)  # type: ignore[arg-type]
-    data, drawn = simulation.env.unwrapped.data, []
+    data, drawn = simulation.world.env.unwrapped.data, []
 
     def render() -> np.ndarray:
         drawn.append(data.qpos.copy())
         return np.zeros((64, 64, 3), np.uint8)
 
-    monkeypatch.setattr(simulation.env, "render", render)
+    monkeypatch.setattr(simulation.world.env, "render", render)
     simulation.max_steps, passed = 5, []
     while not simulation.episode.done:
-        simulation.controller.on_array({"data": [1.0, 0.5]})
+        arrays(simulation).on_array({"data": [1.0, 0.5]})
         simulation._handle_inbox()
         simulation._advance()
         passed.append(data.qpos.copy())
@@ -304,7 +308,7 @@ def test_a_film_does_not_hold_up_real_time(tmp_path: Path, monkeypatch: pytest.M
     simulation._reset()
     np.testing.assert_array_equal(drawn, passed)
     assert (tmp_path / "episode-0.mp4").stat().st_size > 0
-    simulation.env.close()
+    simulation.world.close()
 
 
 def test_a_viewer_without_a_screen_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

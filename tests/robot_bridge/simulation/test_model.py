@@ -1,0 +1,252 @@
+"""Twins: a model behind the topics and controllers of a robot's config."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("websockets", reason="the robot extra is not installed")
+pytest.importorskip("roslibpy", reason="the robot extra is not installed")
+pytest.importorskip("mujoco", reason="the robot extra is not installed")
+from robot_fakes import LinearPolicy, arm_policy, arm_robot
+
+from robot_bridge.errors import UserError
+from robot_bridge.guards.limits import JointLimits
+from robot_bridge.node.policy_node import PolicyNode
+from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry
+from robot_bridge.robot.config import load_robot
+from robot_bridge.robot.robot import Input, Output, Robot
+from robot_bridge.server import RosbridgeServer
+from robot_bridge.simulation.controllers import Reference
+from robot_bridge.simulation.model import Model, find_model
+from robot_bridge.simulation.simulation import Simulation
+from robot_bridge.transport import RosbridgeTransport
+
+ARM = """<mujoco><compiler angle="radian"/><option timestep="0.002"/><worldbody>
+<body name="upper"><joint name="arm_a" axis="0 1 0" range="-2 2" limited="true" actuatorfrcrange="-50 50"/>
+ <geom type="capsule" fromto="0 0 0 0.3 0 0" size="0.03" contype="0" conaffinity="0"/>
+ <body name="lower" pos="0.3 0 0"><joint name="arm_b" axis="0 1 0" range="0.1 2" limited="true"/>
+  <geom type="capsule" fromto="0 0 0 0.3 0 0" size="0.02" contype="0" conaffinity="0"/>
+  <body name="left" pos="0.3 0 0"><joint name="left_finger" type="slide" axis="0 0 1" range="0 0.04" armature="0.1"/>
+   <geom size="0.01" contype="0" conaffinity="0"/></body>
+  <body name="right" pos="0.3 0 0"><joint name="right_finger" type="slide" axis="0 0 -1" range="0 0.04" armature="0.1"/>
+   <geom size="0.01" contype="0" conaffinity="0"/></body></body></body>
+<body name="cube" pos="0.5 0.4 0.3"><freejoint/><geom type="box" size="0.02 0.02 0.02" rgba="1 0 0 1"/></body>
+<geom type="plane" size="2 2 0.1"/></worldbody>
+<equality><joint joint1="right_finger" joint2="left_finger"/></equality>
+<actuator><position joint="arm_a" kp="5"/></actuator></mujoco>"""
+
+URDF = """<robot name="arm"><link name="base"/>
+<link name="one"><inertial><mass value="1"/><inertia ixx="0.1" iyy="0.1" izz="0.1" ixy="0" ixz="0" iyz="0"/></inertial>
+ <visual><geometry><mesh filename="package://nowhere/one.dae"/></geometry></visual></link>
+<link name="two"><inertial><mass value="0.1"/><inertia ixx="0.01" iyy="0.01" izz="0.01" ixy="0" ixz="0" iyz="0"/>
+ </inertial></link>
+<joint name="a" type="revolute"><parent link="base"/><child link="one"/><axis xyz="0 0 1"/>
+ <limit lower="-2" upper="2" effort="10" velocity="1"/></joint>
+<joint name="b" type="revolute"><parent link="one"/><child link="two"/><axis xyz="0 1 0"/>
+ <limit lower="-2" upper="2" effort="10" velocity="1"/><mimic joint="a" multiplier="-0.5" offset="0.1"/></joint>
+</robot>"""
+
+
+def model(folder: Path, robot: Robot, text: str = ARM, **options: Any) -> Model:
+    path = folder / ("arm.urdf" if text.startswith("<robot") else "arm.xml")
+    path.write_text(text)
+    return Model(path, robot, **options)
+
+
+def asked(n: int = 2, **values: Any) -> Reference:
+    reference = Reference(n)
+    for name, value in values.items():
+        getattr(reference, name)[:] = value
+    return reference
+
+
+def advance(world: Model, reference: Reference, seconds: float) -> np.ndarray:
+    for _ in range(round(seconds / world.step_dt)):
+        world.step(reference)
+    return world.position
+
+
+def test_a_twin_does_what_is_asked_of_its_joints_and_stands_otherwise(tmp_path: Path) -> None:
+    world = model(tmp_path, arm_robot())
+    start = world.position.copy()
+    np.testing.assert_allclose(start, [0.0, 0.1])  # within its range, where it has no keyframe
+    np.testing.assert_allclose(advance(world, asked(), 1.0), start, atol=1e-3)  # although gravity pulls
+    moved = advance(world, asked(velocity=0.5), 1.0)
+    np.testing.assert_allclose(moved - start, 0.5, atol=0.01)
+    np.testing.assert_allclose(advance(world, asked(), 1.0), moved, atol=0.01)
+    np.testing.assert_allclose(advance(world, asked(position=[-0.3, 0.8]), 1.0), [-0.3, 0.8], atol=0.005)
+    floating = advance(world, asked(effort=0.0), 0.5)  # without effort it floats
+    np.testing.assert_allclose(floating, [-0.3, 0.8], atol=0.02)
+    pushed = advance(world, asked(effort=[0.5, 0.0]), 0.3)
+    assert pushed[0] > floating[0] + 0.01
+    world.reset(1)
+    np.testing.assert_allclose(world.position, start)
+
+
+def test_forces_stay_within_the_models(tmp_path: Path) -> None:
+    world = model(tmp_path, arm_robot())
+    world.step(asked(position=[2.0, 2.0]))
+    assert world.data.qfrc_applied[0] == pytest.approx(50.0)
+
+
+def test_joints_are_found_by_name_but_for_a_prefix_and_others_stand_in(tmp_path: Path) -> None:
+    said: list[str] = []
+    limits = JointLimits([-1] * 3, [1] * 3, [1] * 3, [5] * 3, [500] * 3)
+    joints = {"a": "ur_arm_a", "b": "arm_b", "c": "grip"}
+    robot = arm_robot(joints=joints, outputs=(Output("velocity", "/commands", ("a", "b", "c")),), limits=limits)
+    world = model(tmp_path, robot, say=said.append)
+    assert said == ["note: arm.xml lacks grip: what is commanded of them is what they do"]
+    start = world.position.copy()
+    np.testing.assert_allclose(advance(world, asked(3, velocity=0.2), 0.5) - start, 0.1, atol=0.01)
+    numbers = world.numbers()
+    assert numbers["ur_arm_a/position"] == world.position[0]
+    assert numbers["grip/position"] == pytest.approx(0.1)
+    assert numbers["left_finger/position"] == pytest.approx(0.0, abs=1e-3)
+    with pytest.raises(UserError, match=r"none of the robot's joints x, y; it has: arm_a, arm_b, left_finger"):
+        model(tmp_path, arm_robot(joints={"a": "x", "b": "y"}))
+
+
+def test_a_finger_that_is_tied_to_another_follows_it(tmp_path: Path) -> None:
+    world = model(tmp_path, arm_robot(joints={"a": "arm_a", "b": "left_finger"}))
+    advance(world, asked(position=[0.0, 0.03]), 1.0)
+    numbers = world.numbers()
+    assert numbers["left_finger/position"] == pytest.approx(0.03, abs=2e-3)
+    assert numbers["right_finger/position"] == pytest.approx(0.03, abs=2e-3)
+
+
+def test_a_urdf_is_read_with_its_mimics_and_without_lost_meshes(tmp_path: Path) -> None:
+    world = model(tmp_path, arm_robot(joints={"a": "a", "b": "arm/x"}), URDF)
+    advance(world, asked(position=[0.8, 0.0]), 1.5)
+    assert world.numbers()["b/position"] == pytest.approx(0.1 - 0.5 * 0.8, abs=0.01)
+    with pytest.raises(UserError, match="MuJoCo cannot read"):
+        model(tmp_path, arm_robot(), "<mujoco><nothing/></mujoco>")
+    with pytest.raises(UserError, match=r"no such model: nowhere\.xml"):
+        find_model("nowhere.xml")
+
+
+def test_objects_are_told_as_poses(tmp_path: Path) -> None:
+    said: list[str] = []
+    fields = {"cube/position": "pose.position.x"}
+    kind = "geometry_msgs/msg/PoseStamped"
+    inputs = (Input("/joint_states"), Input("/cube/pose", kind, fields=fields), Input("/mug", kind, fields=fields))
+    world = model(tmp_path, arm_robot(inputs=inputs), say=said.append)
+    message = world.message(inputs[1])
+    assert message is not None
+    np.testing.assert_allclose(list(message["pose"]["position"].values()), [0.5, 0.4, 0.3])
+    assert message["pose"]["orientation"] == {"x": 0.0, "y": 0.0, "z": 0.0, "w": 1.0}
+    assert world.message(inputs[2]) is None
+    assert "note: nothing in arm.xml stands for /mug: publish it yourself" in said
+    advance(world, asked(), 1.0)
+    fallen = world.message(inputs[1])
+    assert fallen is not None
+    assert fallen["pose"]["position"]["z"] == pytest.approx(0.02, abs=2e-3)
+
+
+def drive(world: Model, robot: Robot, policy: Any, target: Any, within: float = 15.0) -> int:
+    """Let a policy move a twin over real sockets until it is where it is to go; how often the node saw a fault.
+
+    Raises:
+        AssertionError: it is not there within so many seconds.
+    """
+    target = np.asarray(target)
+    with RosbridgeServer(port=0) as server:
+        out, back = RosbridgeTransport(server.url), RosbridgeTransport(server.url)
+        simulation = Simulation(out, world, robot, say=lambda line: None, hold_dead_man=True)
+        node = PolicyNode(back, policy, robot, say=lambda line: None)
+        simulation.open()
+        node.open()
+        out.start()
+        back.start()
+        threads = [threading.Thread(target=run) for run in (simulation.run, node.run)]
+        for thread in threads:
+            thread.start()
+        try:
+            deadline, why = time.monotonic() + 10.0, ""
+            while time.monotonic() < deadline:
+                done, why = node.enable()
+                if done:
+                    break
+                time.sleep(0.05)
+            assert done, why
+            deadline = time.monotonic() + within
+            while np.abs(world.position - target)[np.isfinite(target)].max() > 0.03:
+                assert time.monotonic() < deadline, f"at {world.position}, {node.reason}"
+                time.sleep(0.02)
+            return node.states.faults
+        finally:
+            node.shut_down()
+            threads[1].join()
+            node.close()
+            simulation.stop()
+            threads[0].join()
+            simulation.close()
+            back.close()
+            out.close()
+
+
+@pytest.mark.parametrize("kind", ["velocity", "position", "trajectory", "follow"])
+def test_one_config_drives_a_twin_by_every_kind_of_output(tmp_path: Path, kind: Any) -> None:
+    robot = arm_robot(
+        joints={"a": "arm_a", "b": "arm_b"},
+        inputs=(Input("/joint_states", max_age=0.5, check_stamps=False),),
+        outputs=(Output(kind, "/arm/commands", ("a", "b"), 0.2),),
+        max_lead=0.5,
+    )
+    assert drive(model(tmp_path, robot), robot, arm_policy(), [0.5, 0.5]) == 0
+
+
+def test_efforts_push_a_twin(tmp_path: Path) -> None:
+    policy = arm_policy()
+    actions = tuple(dataclasses.replace(action, quantity="effort", unit="N m") for action in policy.description.actions)
+    policy.description = dataclasses.replace(policy.description, actions=actions)
+    policy.weights, policy.bias = np.zeros((2, 2), np.float32), np.float32([0.3, 0.0])
+    robot = arm_robot(
+        joints={"a": "arm_a", "b": "arm_b"},
+        inputs=(Input("/joint_states", max_age=0.5, check_stamps=False),),
+        outputs=(Output("effort", "/arm/efforts", ("a", "b")),),
+        limits=None,
+    )
+    assert drive(model(tmp_path, robot), robot, policy, [0.1, np.nan]) == 0
+
+
+def reach(robot: Robot, target: np.ndarray) -> LinearPolicy:
+    """Moves each joint of a robot towards a target, rad or m."""
+    joints = list(robot.joints)
+    description = Description(
+        task="reach",
+        control_rate=robot.rate,
+        observations=tuple(ObservationEntry(f"{j}/position", "rad", -9, 9, ()) for j in joints),
+        actions=tuple(ActionEntry(j, "velocity", "rad/s", 1.0, -1, 1) for j in joints),
+        novelty=(),
+        sha256={},
+    )
+    return LinearPolicy(description, -2.0 * np.eye(len(joints)), 2.0 * target)
+
+
+@pytest.mark.parametrize(
+    ("name", "config"), [("universal_robots_ur5e", "ur5e"), ("franka_fr3", "fr3"), ("robotstudio_so101", "so101")]
+)
+def test_shipped_configs_drive_the_twins_of_their_arms(name: str, config: str) -> None:
+    """At full speed of the guards, on the models of MuJoCo Menagerie."""
+    menagerie = pytest.importorskip("mujoco_menagerie", reason="the twin extra is not installed")
+    try:
+        menagerie.get(name).path()
+    except menagerie.MenagerieError as error:
+        pytest.skip(f"the model cannot be had: {error}")
+    robot = load_robot(config)
+    guards = dataclasses.replace(robot.guards, speed=1.0)
+    inputs = (dataclasses.replace(robot.inputs[0], max_age=0.5, check_stamps=False),)
+    robot = dataclasses.replace(robot, guards=guards, inputs=inputs)
+    world = Model(find_model(name), robot)
+    assert robot.limits is not None
+    middle = 0.5 * (robot.limits.low + robot.limits.high)
+    start = world.position.copy()
+    target = start + np.clip(middle - start, -0.4, 0.4)
+    assert drive(world, robot, reach(robot, target), target) == 0
