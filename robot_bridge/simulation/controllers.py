@@ -137,11 +137,19 @@ class ArrayController(Controller):
 
 @dataclass
 class Trajectory:
-    """Positions [k, n] at times [k] of the simulation's clock."""
+    """Positions [k, n] at times [k] of the simulation's clock; before the first it leads there from `begin` [n]."""
 
     times: Array
     positions: Array
     goal: GoalHandle | None = None
+    begin: Array | None = None
+
+    def start(self, now: float, position: Array) -> None:
+        """It is in force from `now` on: from where the one before it was, or else from a measured position [n]."""
+        if now < self.times[0]:
+            first = position if self.begin is None else self.begin
+            self.times = np.concatenate([[now], self.times])
+            self.positions = np.concatenate([first[None], self.positions])
 
     def at(self, time: float) -> Array:
         """Positions [n] at a time within its own, or at its nearest end."""
@@ -152,6 +160,7 @@ class TrajectoryController(Controller):
     """A JointTrajectory on a topic, that nobody waits for."""
 
     _trajectory: Trajectory | None = None
+    _started = False
 
     @property
     def commanded(self) -> bool:
@@ -186,28 +195,27 @@ class TrajectoryController(Controller):
         return Trajectory(start + offsets, positions)
 
     def _take(self, trajectory: Trajectory) -> None:
+        if self._trajectory is not None and self._started:
+            trajectory.begin = self._trajectory.at(self.host.clock())
         self.clear()
         self._trajectory = trajectory
 
     def clear(self) -> None:
         if self._trajectory is not None and self._trajectory.goal is not None:
             self._trajectory.goal.result({"error_code": 0, "error_string": "pre-empted"}, GoalStatus.ABORTED)
-        self._trajectory = None
+        self._trajectory, self._started = None, False
 
     def refer(self, reference: Reference, position: Array) -> None:
         """Where to be a step from now, and how fast to get there."""
-        trajectory = self._trajectory
+        trajectory, dt, now = self._trajectory, self.host.dt, self.host.clock()
         if trajectory is None:
             return
-        dt, now, here = self.host.dt, self.host.clock(), position[self.index]
-        if now < trajectory.times[0]:  # on the way to the first point
-            share = min(1.0, dt / max(dt, trajectory.times[0] - now))
-            wanted = here + share * (trajectory.positions[0] - here)
-            velocity = (wanted - here) / dt
-        else:
-            wanted = trajectory.at(now + dt)
-            velocity = (wanted - trajectory.at(now)) / dt
-        reference.position[self.index], reference.velocity[self.index] = wanted, velocity
+        if not self._started:
+            trajectory.start(now, position[self.index])
+            self._started = True
+        wanted = trajectory.at(now + dt)
+        reference.position[self.index] = wanted
+        reference.velocity[self.index] = (wanted - trajectory.at(now)) / dt
         if now + dt >= trajectory.times[-1] and trajectory.goal is not None:
             trajectory.goal.result({"error_code": 0, "error_string": ""}, GoalStatus.SUCCEEDED)
             trajectory.goal = None
@@ -232,7 +240,7 @@ class FollowController(TrajectoryController):
 
     def _cancel(self, handle: GoalHandle) -> None:
         if self._trajectory is not None and self._trajectory.goal is handle:
-            self._trajectory = None
+            self._trajectory, self._started = None, False
         handle.result({"error_code": 0, "error_string": "cancelled"}, GoalStatus.CANCELED)
 
 
