@@ -12,16 +12,26 @@ import json
 import re
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from lapo_tf.errors import UserError, unknown
 
 T = TypeVar("T")
+
+
+def _one_or_more(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
+"""A list of texts, or a single one."""
+Numbers = Annotated[tuple[float, ...], BeforeValidator(_one_or_more)]
+"""A list of numbers, or a single one."""
 
 STRICT = ConfigDict(extra="forbid", strict=True)
 """Of types that are read from files: unknown entries are refused, and text is no number."""

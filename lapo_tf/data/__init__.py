@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from lapo_tf.data.bags.importer import import_bags
     from lapo_tf.data.bags.overview import bag_topics, plot_bag
     from lapo_tf.data.collectors.maze2d_logs import record_maze_logs
-    from lapo_tf.data.importers import import_d4rl, import_lerobot
+    from lapo_tf.data.importers import import_d4rl, import_robomimic
     from lapo_tf.data.inspect.figures import plot_inspection
     from lapo_tf.data.inspect.measure import inspect_dataset
     from lapo_tf.data.inspect.page import write_page
     from lapo_tf.data.play import play_episode
     from lapo_tf.data.relabel import relabel_dataset
+    from lapo_tf.data.tables import import_lerobot, import_table
 
 __all__ = [
     "DatasetSummary",
@@ -33,6 +34,8 @@ __all__ = [
     "import_bags",
     "import_d4rl",
     "import_lerobot",
+    "import_robomimic",
+    "import_table",
     "inspect_dataset",
     "load_dataset",
     "open_recording",
@@ -48,7 +51,9 @@ _HOMES = {
     "bag_topics": "bags.overview",
     "import_bags": "bags.importer",
     "import_d4rl": "importers",
-    "import_lerobot": "importers",
+    "import_lerobot": "tables",
+    "import_robomimic": "importers",
+    "import_table": "tables",
     "inspect_dataset": "inspect.measure",
     "play_episode": "play",
     "plot_bag": "bags.overview",

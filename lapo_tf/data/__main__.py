@@ -87,16 +87,60 @@ class ImportLerobot(New):
     folder: tyro.conf.Positional[Path]
     """Its folder, with meta/info.json and data/."""
     observation: tuple[str, ...] = ()
-    """Features to join into the observation. Default: all of observation.* that hold numbers."""
-    action: str = "action"
-    """The feature that is the action."""
+    """Features to join into the observation, or parts of them, such as observation.state[0:7]. Default: all of
+    observation.* that hold numbers."""
+    action: tuple[str, ...] = ("action",)
+    """The features that are the action, likewise."""
+    infos: tuple[str, ...] | None = None
+    """Features to keep beside, for rewards. Default: all others that hold numbers."""
 
     def run(self) -> None:
-        from lapo_tf.data.importers import import_lerobot
+        from lapo_tf.data.tables import import_lerobot
 
         begun = time.perf_counter()
-        done = import_lerobot(self.folder, self.id, observation=self.observation, action=self.action, force=self.force)
+        columns: Any = {"observation": self.observation, "action": self.action, "infos": self.infos}
+        _say(import_lerobot(self.folder, self.id, **columns, force=self.force), begun)
+
+
+@dataclass(kw_only=True)
+class ImportRobomimic(New):
+    """Import a robomimic file (HDF5; the numbers, not the images) into a local Minari data set."""
+
+    file: tyro.conf.Positional[Path]
+    """The file."""
+    observation: tuple[str, ...] = ()
+    """Entries of obs to join, or parts of them, such as object[0:3]. Default: all that are vectors."""
+    mask: str | None = None
+    """Take the demonstrations of this filter alone, such as train."""
+
+    def run(self) -> None:
+        from lapo_tf.data.importers import import_robomimic
+
+        begun = time.perf_counter()
+        done = import_robomimic(self.file, self.id, observation=self.observation, mask=self.mask, force=self.force)
         _say(done, begun)
+
+
+@dataclass(kw_only=True)
+class ImportTable(New):
+    """Import CSV or Parquet files into a local Minari data set."""
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """.csv, .tsv or .parquet files."""
+    layout: Path
+    """What the columns are (YAML); explained below."""
+
+    def run(self) -> None:
+        from lapo_tf.data.tables import import_table
+
+        begun = time.perf_counter()
+        _say(import_table(self.files, self.layout, self.id, force=self.force), begun)
+
+    @staticmethod
+    def explained() -> str:
+        from lapo_tf.data.tables import DOCUMENTATION
+
+        return DOCUMENTATION
 
 
 @dataclass(kw_only=True)
@@ -170,6 +214,8 @@ COMMANDS: dict[str, Any] = {
     "import bag": ImportBag,
     "import d4rl": ImportD4rl,
     "import lerobot": ImportLerobot,
+    "import robomimic": ImportRobomimic,
+    "import table": ImportTable,
     "relabel": Relabel,
     "inspect": Inspect,
     "play": Play,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from gymnasium.spaces import Box
 from minari.serialization import deserialize_space
 
 from lapo_tf.data.dataset import OfflineDataset
+from lapo_tf.errors import UserError
 
 
 def action_bounds(dataset: OfflineDataset) -> tuple[np.ndarray, np.ndarray, str]:
@@ -20,3 +23,18 @@ def action_bounds(dataset: OfflineDataset) -> tuple[np.ndarray, np.ndarray, str]
         return space.low.astype(np.float32), space.high.astype(np.float32), "those of the data set's action space"
     actions = dataset.actions[dataset.index]
     return actions.min(axis=0), actions.max(axis=0), "the smallest and largest actions in the data"
+
+
+def box(low: Sequence[float], high: Sequence[float], size: int) -> Box:
+    """An action space of bounds that are given once for all actions, or one by one.
+
+    Raises:
+        UserError: another number of them, or a lower one that is not below its upper one.
+    """
+    for name, given in (("low", low), ("high", high)):
+        if len(given) not in (1, size):
+            raise UserError(f"{name} has {len(given)} values: expected 1 or {size}")
+    lower, upper = (np.full(size, given, np.float32) for given in (low, high))
+    if (lower >= upper).any():
+        raise UserError(f"low is {lower[np.argmax(lower >= upper)]:g}: not below its `high`; correct the bounds")
+    return Box(lower, upper, dtype=np.float32)

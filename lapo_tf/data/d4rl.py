@@ -33,14 +33,25 @@ _BLOCK = 1 << 16  # rows read at a time: large enough to be fast, small beside t
 @contextmanager
 def open_d4rl(path: Path, layout: Layout | None, max_episode_steps: int | None, infos: bool) -> Iterator[Recording]:
     """Open a file; see `lapo_tf.data.readers.open_recording`."""
+    with opened(path) as file:
+        yield _recording(file, path, layout, max_episode_steps, infos)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
     if not path.is_file():
         near = get_close_matches(path.name, [p.name for p in path.parent.glob("*.h*5")], n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
-        raise UserError(f"data file '{path}' does not exist: {hint}give the path of a D4RL .hdf5 file")
+        raise UserError(f"data file '{path}' does not exist: {hint}give the path of an .hdf5 file")
     with _readable(path):
         file = h5py.File(path)
     with file:
-        yield _recording(file, path, layout, max_episode_steps, infos)
+        yield file
 
 
 @contextmanager

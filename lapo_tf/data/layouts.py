@@ -11,13 +11,13 @@ A layout is a list of fields, joined in order; it reads the same in YAML and in 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from lapo_tf.errors import UserError
 
-Layout = Sequence[str | Sequence[float]]
+Layout = Sequence[str | float | Sequence[float]]
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _FIELD = re.compile(r"(?P<key>[^\[\]]+)(\[(?P<start>\d+):(?P<stop>\d+)\])?")
@@ -95,6 +95,30 @@ def flatten(layout: Layout, entry: Callable[[str], np.ndarray]) -> np.ndarray:
             raise UserError(f"observation layout: '{item}', but {key} has {values.shape[1]} values; correct the slice")
         columns.append(values if part is None else values[:, part])
     return np.concatenate(columns, axis=1, dtype=np.float32)
+
+
+def channels(layout: Layout, names: Mapping[str, Sequence[str]]) -> tuple[list[str], dict[str, tuple[int, int]]]:
+    """Names of the joined channels, and where each recorded field is among them.
+
+    Args:
+        names: of each entry's channels.
+    """
+    joined: list[str] = []
+    places: dict[str, tuple[int, int]] = {}
+    for item in layout:
+        if not isinstance(item, str) or _NUMBER.fullmatch(item):
+            joined += ["constant"] * np.size(item)
+            continue
+        key, part = _parse(item)
+        first = len(joined)
+        joined += names[key] if part is None else names[key][part]
+        places[item] = (first, len(joined))
+    return joined, places
+
+
+def numbered(name: str, size: int) -> list[str]:
+    """Names of an entry's channels, where nobody gave them any."""
+    return [name] if size == 1 else [f"{name}.{i}" for i in range(size)]
 
 
 def _parse(item: str) -> tuple[str, slice | None]:

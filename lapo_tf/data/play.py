@@ -33,7 +33,7 @@ def play_episode(
     known_tasks: Iterable[DataTask] = (),
     layout: Layout | None = None,
     max_episode_steps: int | None = None,
-    out: Path | None = None,
+    out: Path | str | None = None,
     progress: bool = False,
 ) -> Path:
     """Film one recorded episode (MP4, H.264) at the speed of the simulated clock.
@@ -74,7 +74,7 @@ def play_episode(
     try:
         pose = _pose(env, np.shape(episode.observations)[1], known)
         stem = re.sub(r"[^\w-]+", "-", name.removesuffix(".hdf5"))
-        out = out or Path(f"{stem}-episode{number}.mp4")
+        out = Path(out or f"{stem}-episode{number}.mp4")
         _film(env, pose, episode, f"episode {number} of {name}", out, progress)
     finally:
         env.close()

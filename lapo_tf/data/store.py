@@ -33,11 +33,14 @@ from lapo_tf.data.dataset import Episode, as_arrays
 from lapo_tf.data.download import COLLECTED_NAMESPACE
 from lapo_tf.data.minari_files import OFFICIAL_NAMESPACES
 from lapo_tf.errors import UserError
+from lapo_tf.progress import Bar
 
 MARGIN = 32 << 20  # bytes that stay free on the disk
 METADATA = "lapo"
 """Key of Minari's metadata under which this project keeps what it knows of a data set, as plain JSON values:
-`observation` and `action` (names of the channels), `control_hz`, `source`, `report`, `layout`, `reward`."""
+`observation` and `action` (names of the channels), `channels` (what else is known of each: `unit`, and of bags `field`,
+`joint`, `topic`, `type`, `path`, `resample`, `max_age`, `time`, `scale`, `shift`), `fields` (first channel of each part
+of the observation and the one after its last), `control_hz`, `source`, `report`, `layout`, `reward`."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,13 @@ def write_dataset(
         if metadata:
             dataset.storage.update_metadata({METADATA: dict(metadata)})
     return Written(dataset_id, counted.steps, counted.episodes, counted.dropped)
+
+
+def counted(episodes: Iterable[Episode], bar: Bar) -> Iterator[Episode]:
+    """The episodes, counted by a bar."""
+    for episode in episodes:
+        yield episode
+        bar.update()
 
 
 def environment_id(metadata: Mapping[str, Any]) -> str | None:

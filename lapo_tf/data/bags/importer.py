@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box
 
-from lapo_tf.data.bags.layout import BagField, BagLayout, read_layout
+from lapo_tf.data.bags.channels import action_space_of, described
+from lapo_tf.data.bags.layout import BagLayout, read_layout
 from lapo_tf.data.bags.reader import NS, Bag, find_bags, read_bag
 from lapo_tf.data.bags.resample import Times, grid, mean_over, resample, runs
 from lapo_tf.data.dataset import Episode
@@ -73,7 +73,7 @@ def import_bags(
             sizes = {name: bag.size(name, f) for name, f in layout.fields().items()}
             if not shapes:
                 shapes.update(sizes)
-                metadata.update(_channels(layout, sizes))
+                metadata.update(described(bag, layout))
                 rule = layout.rule(layout_file.name, metadata["fields"])
             elif different := [name for name in sizes if sizes[name] != shapes[name]]:
                 name = different[0]
@@ -92,7 +92,7 @@ def import_bags(
     stream = episodes()
     first = next(stream, None)  # after this, the number of channels is known
     if first is not None and any(f.low is not None for f in layout.action.values()):
-        action_space = _action_space(layout, shapes, layout_file.name)
+        action_space = action_space_of(layout, shapes, layout_file.name)
     written = write_dataset(
         dataset_id,
         _chain(first, stream),
@@ -249,43 +249,6 @@ def _without(interval: Interval, first: int, last: int) -> list[Interval]:
 
 def _used(layout: BagLayout) -> list[str]:
     return list(dict.fromkeys(topic for f in layout.fields().values() for topic in f.topic))
-
-
-def _channels(layout: BagLayout, sizes: dict[str, int]) -> dict[str, Any]:
-    """Names of all channels, and where each observation field is."""
-
-    def names(section: str, fields: Mapping[str, BagField]) -> list[str]:
-        out: list[str] = []
-        for name, f in fields.items():
-            size = sizes[f"{section}.{name}"]
-            parts = f.joints or (f.field if len(f.field) == size > 1 else [str(i) for i in range(size)])
-            out += [name] if size == 1 and not f.joints else [f"{name}.{part}" for part in parts]
-        return out
-
-    fields, position = {}, 0
-    for name in layout.observation:
-        fields[name] = (position, position := position + sizes[f"observation.{name}"])
-    return {
-        "observation": names("observation", layout.observation),
-        "action": names("action", layout.action),
-        "fields": fields,
-    }
-
-
-def _action_space(layout: BagLayout, sizes: dict[str, int], file: str) -> Box:
-    bounds: list[np.ndarray] = []
-    for side, default in (("low", -np.inf), ("high", np.inf)):
-        columns = []
-        for name, f in layout.action.items():
-            given, size = getattr(f, side) or (default,), sizes[f"action.{name}"]
-            if len(given) not in (1, size):
-                raise UserError(f"{file}: action.{name}.{side} has {len(given)} values: expected 1 or {size}")
-            columns.append(np.full(size, given))
-        bounds.append(np.concatenate(columns).astype(np.float32))
-    low, high = bounds
-    if (low >= high).any():
-        raise UserError(f"{file}: action: a `low` is not below its `high`; correct the bounds")
-    return Box(low, high, dtype=np.float32)
 
 
 # The report -----------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ Entries not shown as required have the defaults given here; times are in seconds
         default: 0.0                 # with hold: the value before the first message; default: no step before it
         shift: 0.0                   # added to the stamps
         scale: 1.0                   # factor, e.g. 0.0174533 for degrees
+        unit: rad                    # of the scaled numbers, or a list: kept with the data; default: not known
         time: receive                # default: as above
     action:                          # required: as observations, but `hold` by default
       arm_velocity:
@@ -55,24 +56,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lapo_tf.data.rewards import Fields, Relabel, reward_rule
-from lapo_tf.yaml_files import STRICT, expect, read_yaml, validated
+from lapo_tf.yaml_files import STRICT, Numbers, Texts, expect, read_yaml, validated
 
 DOCUMENTATION = __doc__ or ""
 Clock = Literal["header", "receive"]
 Between = Literal["linear", "hold", "slerp"]
 Resample = Between | Literal["mean"]
 Positive = Annotated[float, Field(gt=0)]
-
-
-def _one_or_more(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
-Texts = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
-Numbers = Annotated[tuple[float, ...], BeforeValidator(_one_or_more)]
 
 
 class Entry(BaseModel):
@@ -93,6 +86,7 @@ class BagField(Entry):
     default: Numbers | None = None
     shift: float = 0.0
     scale: float = 1.0
+    unit: Texts = ("",)
     time: Clock = "header"
 
     @model_validator(mode="after")

@@ -66,6 +66,7 @@ class Bag:
     series: dict[str, list[Series]]  # by field path
     events: dict[str, list[tuple[int, Any]]]  # by condition: when it was received, and its value
     not_finite: dict[str, int]  # by field path: values left out
+    types: dict[str, str] = field(default_factory=dict)  # of messages, by topic
 
     def samples(self, name: str, f: BagField, first: int, last: int) -> list[tuple[slice | list[int], Samples]]:
         """The field's samples received in [first, last): which of its channels, and these in order of their stamps."""
@@ -229,7 +230,7 @@ class _Wanted:
 
     def _log(self, topic: str, stamped: bool) -> None:
         log = self.bag.topics[topic] = Topic()
-        kind = self._type(topic, "")
+        kind = self.bag.types[topic] = self._type(topic, "")
         if stamped and not has_header(kind, self.definitions):
             raise UserError(
                 f"{self.file}: {topic} is of type {kind}, which has no header: set `time: receive` for its fields"

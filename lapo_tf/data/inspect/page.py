@@ -19,12 +19,13 @@ from lapo_tf.errors import UserError
 DPI = 110
 
 
-def write_page(found: Inspection, folder: Path) -> tuple[Path, Path]:
+def write_page(found: Inspection, folder: Path | str) -> tuple[Path, Path]:
     """Write `<name>.html` and `<name>.png` into a folder, and return their paths.
 
     Raises:
         UserError: the folder cannot be written.
     """
+    folder = Path(folder).expanduser()
     name = re.sub(r"[^\w.-]+", "-", found.dataset.summary.id.removesuffix(".hdf5"))
     try:
         folder.mkdir(parents=True, exist_ok=True)

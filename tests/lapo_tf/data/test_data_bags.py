@@ -260,3 +260,42 @@ def test_the_maze_logs_come_back_as_they_were_driven(tmp_path: Path) -> None:
         episode, length = episodes()[first], int((jobs == 0).sum())
         np.testing.assert_allclose(episode.observations[: length - 1], seen[: length - 1], atol=1e-6)
         np.testing.assert_allclose(episode.actions[: length - 1], forces[: length - 1], atol=1e-6)
+
+
+def test_what_the_layout_says_of_a_channel_is_kept(tmp_path: Path) -> None:
+    layout = yaml.safe_load(yaml.safe_dump(LAYOUT))
+    layout["observation"]["arm"] |= {"unit": ["rad", "rad", "m"]}
+    layout["action"]["command"] |= {"unit": "rad/s"}
+    run(tmp_path, [robot(Scribe()).write(tmp_path / "bag")], layout)
+    with open_recording("own/robot-v0") as recording:
+        channels = recording.metadata["lapo"]["channels"]
+    names = [channel["name"] for channel in channels["observation"]]
+    assert names == ["arm.shoulder", "arm.elbow", "arm.wrist", "speed"]
+    assert channels["observation"][2] == {
+        "name": "arm.wrist",
+        "field": "arm",
+        "joint": "wrist",
+        "unit": "m",
+        "topic": "/joint_states",
+        "type": "sensor_msgs/msg/JointState",
+        "path": "position",
+        "resample": "linear",
+        "max_age": 0.3,
+        "time": "header",
+        "scale": 1.0,
+        "shift": 0.0,
+    }
+    last = channels["observation"][3]
+    assert (last["joint"], last["topic"], last["resample"], last["time"], last["unit"]) == (
+        None,
+        "/speed",
+        "hold",
+        "receive",
+        "",
+    )
+    assert [(c["name"], c["unit"], c["topic"]) for c in channels["action"]] == [
+        ("command.0", "rad/s", "/command"),
+        ("command.1", "rad/s", "/command"),
+    ]
+    layout["observation"]["arm"]["unit"] = ["rad", "m"]
+    fails(lambda: run(tmp_path, [tmp_path / "bag"], layout), "observation.arm.unit has 2 entries: expected 1 or 3")

@@ -23,8 +23,9 @@ from data_episodes import (
 from test_data import fails, flat_steps, write
 
 from lapo_tf.data import load_dataset, open_recording
-from lapo_tf.data.importers import import_d4rl, import_lerobot
+from lapo_tf.data.importers import import_d4rl
 from lapo_tf.data.store import check_new, write_dataset
+from lapo_tf.data.tables import import_lerobot
 
 # Writing --------------------------------------------------------------------------------------------------------------
 
