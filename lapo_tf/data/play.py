@@ -74,7 +74,7 @@ def play_episode(
     try:
         pose = _pose(env, np.shape(episode.observations)[1], known)
         stem = re.sub(r"[^\w-]+", "-", name.removesuffix(".hdf5"))
-        out = Path(out or f"{stem}-episode{number}.mp4")
+        out = Path(out or f"{stem}-episode{number}.mp4").expanduser()
         _film(env, pose, episode, f"episode {number} of {name}", out, progress)
     finally:
         env.close()
