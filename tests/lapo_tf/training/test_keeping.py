@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import keras
+import killed
 import numpy as np
 import probe
 import pytest
@@ -281,3 +282,48 @@ def test_numbers_of_unusual_kinds(tmp_path):
     assert config.agent_config.kl_weight == 0.5
     with pytest.raises(UserError, match=r"seed is 1\.5: expected a whole number"):
         run_config(values | {"seed": 1.5})
+
+
+# SIGKILL --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> dict:
+    """What an undisturbed training leaves."""
+    one = trainer(tmp_path_factory.mktemp("whole") / "run", **killed.OPTIONS)
+    one.run()
+    return probe.fingerprint(one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "point",
+    [
+        ("loop", 1),
+        ("loop", 6),
+        ("evaluation", 4),
+        ("half metrics.csv", 2),
+        ("after metrics.csv", 2),
+        ("half episodes.npz", 3),
+        ("after episodes.npz", 3),
+        ("half best.json", 1),
+        ("after best.json", 1),
+        ("checkpoint", 4),
+        ("half checkpoint folder", 3),
+        ("after checkpoint folder", 5),
+        ("half config.yaml", 1),
+        ("after config.yaml", 1),
+    ],
+    ids=lambda point: " ".join(map(str, point)),
+)
+def test_kill_nine_loses_nothing_but_time(tmp_path, whole, point):
+    """Wherever a training is killed, the one that goes on ends equal to the bit, and nothing half-written stays."""
+    arguments = [sys.executable, killed.__file__, point[0], str(point[1]), str(tmp_path / "run")]
+    process = subprocess.run(arguments, capture_output=True, text=True, timeout=300)
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    resume = (tmp_path / "run" / "config.yaml").exists()
+    assert resume == (point[0] != "half config.yaml")
+    one = trainer(tmp_path / "run", resume=resume, **killed.OPTIONS)
+    one.run()
+    assert probe.fingerprint(one) == whole
+    assert {path.name for path in (tmp_path / "run").rglob(".*")} == {".lock"}
