@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import keras
 from matplotlib.figure import Figure
 
 from lapo_tf.plots.curves import plot_curves
+from lapo_tf.progress import in_notebook
 
 WIDTH, HEIGHT = 5.2, 3.0  # of a panel, inches
 DPI = 144  # a notebook shows two dots as one pixel, so that screens of high density have theirs
@@ -41,11 +41,11 @@ class LiveCurve(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         # What a resumed or a new training does again is drawn once.
         self.rows = [row for row in self.rows if row["step"] < epoch] + [{"step": epoch, **(logs or {})}]
-        if self.path is not None or in_jupyter():
+        if self.path is not None or in_notebook():
             figure = self.draw()
             if self.path is not None:
                 figure.savefig(self.path, dpi=DPI)
-            if in_jupyter():
+            if in_notebook():
                 self._show(figure)
 
     def draw(self) -> Figure:
@@ -66,9 +66,3 @@ class LiveCurve(keras.callbacks.Callback):
             self._shown = display(image, display_id=True)
         else:
             self._shown.update(image)
-
-
-def in_jupyter() -> bool:
-    """Whether this is a notebook's kernel, which can show pictures."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return hasattr(shell, "kernel")

@@ -164,7 +164,7 @@ class Trainer:
         self.callbacks = keras.callbacks.CallbackList([self.logger, board, *callbacks], model=self.agent)
         self.agent.stop_training = False
         self._signal: int | None = None  # the first that came
-        self._evaluating = False
+        self._evaluating = self._ending = False
         self._saved = time.monotonic()
         self._rate = 0.0  # gradient steps per second
 
@@ -265,6 +265,7 @@ class Trainer:
                     self._train(min((self.step // config.eval_every + 1) * config.eval_every, config.steps), meter)
                     self._evaluate(meter)
             except KeyboardInterrupt:
+                self._ending = True
                 self._save()
                 code = 128 + (self._signal or signal.SIGINT)
                 raise Interrupted(f"saved at step {self.step:,}; continue with: {self._command()}", code) from None
@@ -289,6 +290,8 @@ class Trainer:
         return f"python -m lapo_tf.train --resume {shlex.quote(str(self.folder.path))}"
 
     def _on_signal(self, number: int, _: object) -> None:
+        if self._ending:  # being saved already
+            return
         # A second one does not wait, nor do schedulers during an evaluation, which will be done again.
         if self._signal is not None or (self._evaluating and number != signal.SIGINT):
             self._signal = self._signal or number

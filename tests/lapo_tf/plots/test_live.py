@@ -50,7 +50,7 @@ def test_jupyter_shows_one_picture_per_training_and_updates_it(monkeypatch):
     shell = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=object()))
     monkeypatch.setitem(sys.modules, "IPython", shell)
     monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(Image=Image, display=display))
-    assert live.in_jupyter()
+    assert live.in_notebook()
     curve = LiveCurve()
     train(curve, [10, 20, 30])
     train(curve, [40])

@@ -135,6 +135,26 @@ def test_a_scheduler_does_not_wait_for_an_evaluation(tmp_path):
     assert probe.fingerprint(again) == probe.fingerprint(whole)
 
 
+def test_a_signal_while_the_state_is_saved_changes_nothing(tmp_path):
+    """Impatient people press Ctrl-C again and again."""
+    one = trainer(tmp_path / "run", steps=1000, eval_every=1000)
+    run, save = one.loop.run, one.checkpoints.save
+
+    def running(steps: int) -> None:
+        run(steps)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def saving(*arguments) -> Path:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return save(*arguments)
+
+    one.loop.run, one.checkpoints.save = running, saving  # type: ignore[method-assign]
+    with pytest.raises(Interrupted):
+        one.run()
+    assert one.checkpoints.steps() == [one.step]
+
+
 def test_nohup_is_left_alone(tmp_path):
     hang_up = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: os.kill(os.getpid(), signal.SIGHUP))
     one = trainer(tmp_path / "run", callbacks=[hang_up])
