@@ -49,6 +49,10 @@ class TrainConfig:
     """Steps from one evaluation (and checkpoint) to the next."""
     eval_episodes: int = 10
     """Episodes of each evaluation in the simulator."""
+    offline: bool = False
+    """Judge policies on held-out episodes instead of in the simulator, as where the task has none."""
+    held_out: float = 0.1
+    """Share of the data's episodes that are held out then; training does not see them."""
     checkpoint_minutes: float = 10.0
     """Minutes from one checkpoint to the next, where evaluations are farther apart."""
     run_dir: Path | None = None
@@ -67,6 +71,8 @@ class TrainConfig:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)} is too small: expected at least 1")
         if not 0 <= self.observation_noise < float("inf"):
             raise UserError(f"--observation-noise {self.observation_noise} is out of range: expected 0 or more")
+        if not 0 < self.held_out < 1:
+            raise UserError(f"--held-out {self.held_out} is out of range: expected a share between 0 and 1")
         if not self.checkpoint_minutes > 0:
             raise UserError(f"--checkpoint-minutes {self.checkpoint_minutes} is too small: expected more than 0")
         if not 0 <= self.seed <= MAX_SEED:

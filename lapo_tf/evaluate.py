@@ -5,6 +5,7 @@ Writes into RUN/evaluation, for the checkpoint of step N:
     step-N.json       the numbers below, and what they are numbers of
     step-N.npz        `returns`, `lengths`, `seeds` of every episode [episodes]
     step-N.mp4        with --video
+    step-N-offline.json   with --offline: numbers on held-out episodes, explained in docs/metrics.md; nothing else then
     trajectories.png  of the first episodes, in mazes
     curve.png         the evaluations during training
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Run a trained policy in the simulator and write its scores, plots and, with --video, a film.
 
-Needs only the run folder, not the data set."""
+Needs only the run folder, not the data set. With --offline it is the other way round: no simulator, but the data."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class Args:
     """Film some of the episodes."""
     video_episodes: int = 3
     """How many, from the first on."""
+    offline: bool = False
+    """Judge the policy on the episodes that were held out of its data, instead of in the simulator."""
+    dataset: str | None = None
+    """With --offline: other data to judge it on, all of whose episodes count."""
     out: Path | None = None
     """Folder to write to; default: RUN/evaluation."""
 
@@ -59,6 +64,10 @@ def _check(args: Args) -> None:
             raise UserError(f"--{name.replace('_', '-')} is {getattr(args, name)}: expected at least 1")
     if args.seed < 0:
         raise UserError(f"--seed is {args.seed}: expected 0 or more")
+    if args.dataset is not None and not args.offline:
+        raise UserError("--dataset is for --offline: a simulator needs none")
+    if args.offline and args.video:
+        raise UserError("--video needs a simulator: leave it or --offline out")
     if not args.run.is_dir():
         raise UserError(f"no such run folder: {args.run}; expected one like runs/<task>/<agent>/seed0")
 
@@ -86,7 +95,7 @@ def main() -> None:
     _check(args)
     runtime.quiet()
     runtime.configure("xla")
-    from lapo_tf.runs.evaluation import evaluate
+    from lapo_tf.runs.evaluation import describe_offline, evaluate, evaluate_offline, write_numbers
     from lapo_tf.runs.film import check_video, record_video
     from lapo_tf.runs.run import load_run
 
@@ -94,6 +103,12 @@ def main() -> None:
     run = load_run(args.run, args.checkpoint)
     if run.note:
         print(run.note)
+    if args.offline:
+        numbers = evaluate_offline(run, args.dataset, progress=True)
+        path = _writable(args.out or args.run / "evaluation") / f"step-{run.step}-offline.json"
+        write_numbers(run, numbers, path, args.checkpoint, dataset=args.dataset)
+        print(f"{describe_offline(run, numbers)}\nwritten: {path}")
+        return
     if args.video:
         check_video(run)
     out = _writable(args.out or args.run / "evaluation")
@@ -104,7 +119,7 @@ def main() -> None:
         film = out / f"step-{run.step}.mp4"
         record_video(run, film, args.video_episodes, rollout=evaluation.rollout, progress=True)
     print(
-        f"normalized score {evaluation.score:.1f} ± {evaluation.numbers['eval/normalized_score_std']:.1f} "
+        f"{run.task.criterion.label} {evaluation.score:.1f} ± {evaluation.score_std:.1f} "
         f"over {args.episodes} episodes at step {run.step:,}, {time.perf_counter() - started:,.0f} s: {out}"
     )
 

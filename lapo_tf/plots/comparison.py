@@ -27,12 +27,15 @@ class Seeds(Protocol):
         """Bounds [E] of the mean score."""
 
 
-def plot_group_curves(groups: Sequence[Seeds], ax: Axes | None = None) -> Axes:
+def plot_group_curves(
+    groups: Sequence[Seeds], ax: Axes | None = None, *, metric: str = "eval/normalized_score"
+) -> Axes:
     """Learning curves of one task's agents: mean over seeds and its 95 % bootstrap band.
 
     Args:
         groups: the seeds of each setting, from `lapo_tf.runs.sweep.sweep` or `lapo_tf.runs.results.group_runs`.
         ax: where to draw; default: a new figure.
+        metric: what the scores are, for the axis: a column of `metrics.csv`.
     """
     ax = ax or new_axes((6.0, 3.6))
     colours = colours_of(g.label for g in groups)
@@ -42,7 +45,7 @@ def plot_group_curves(groups: Sequence[Seeds], ax: Axes | None = None) -> Axes:
         if len(scores) > 1:
             ax.fill_between(steps, *group.band(), color=colours[group.label], alpha=0.15, lw=0)
     ax.legend(frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
-    return over_steps(ax, "eval/normalized_score")
+    return over_steps(ax, metric)
 
 
 def plot_iqm(means: Mapping[str, float], intervals: Mapping[str, tuple[float, float]], ax: Axes | None = None) -> Axes:

@@ -26,6 +26,7 @@ LABELS = {
     "eval/normalized_score": "normalized score",
     "eval/return": "return",
     "eval/episode_length": "episode length (steps)",
+    "offline/action_error_best": "action error on the best\nheld-out episodes",
     "time/seconds": "seconds",
     "critic/q_mean": "mean Q of the data's actions",
 }

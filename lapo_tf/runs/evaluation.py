@@ -1,4 +1,4 @@
-"""A policy's score in the simulator, as numbers, words and files.
+"""A policy's score in the simulator, or its numbers on held-out episodes, as numbers, words and files.
 
 evaluation = evaluate("runs/maze2d-umaze/lapo/seed0", episodes=100)
 print(evaluation)
@@ -15,9 +15,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from lapo_tf.data.split import split
+from lapo_tf.errors import UserError
 from lapo_tf.plots.curves import plot_curves
 from lapo_tf.plots.mazes import plot_maze_trajectories
 from lapo_tf.runs.run import Rollout, Run, load_run
+from lapo_tf.tasks.task import SCORE
+from lapo_tf.training.judges import HeldOut
 from lapo_tf.training.run_folder import PACKAGES, replacing
 
 TRAJECTORIES = 20  # in trajectories.png
@@ -34,8 +38,13 @@ class Evaluation:
 
     @property
     def score(self) -> float:
-        """Mean normalized score."""
-        return self.numbers["eval/normalized_score"]
+        """Mean normalized score, or return where the task has no bounds of scores."""
+        return self.numbers[self.run.task.criterion.metric]
+
+    @property
+    def score_std(self) -> float:
+        """Its standard deviation over the episodes."""
+        return self.numbers[f"{self.run.task.criterion.metric}_std"]
 
     def __str__(self) -> str:
         return _describe(self.run, self.rollout, self.numbers)
@@ -73,11 +82,12 @@ def summarize(run: Run, rollout: Rollout) -> dict[str, float]:
     A family of tasks adds its own, see `lapo_tf.tasks.Task.success_numbers`.
     """
     low, high = bootstrap_interval(rollout.scores)
+    metric = run.task.criterion.metric
     return {
-        "eval/normalized_score": float(rollout.scores.mean()),
-        "eval/normalized_score_std": float(rollout.scores.std()),
-        "eval/normalized_score_low": low,
-        "eval/normalized_score_high": high,
+        metric: float(rollout.scores.mean()),
+        f"{metric}_std": float(rollout.scores.std()),
+        f"{metric}_low": low,
+        f"{metric}_high": high,
         "eval/return": float(rollout.returns.mean()),
         "eval/return_std": float(rollout.returns.std()),
         "eval/episode_length": float(rollout.lengths.mean()),
@@ -97,24 +107,78 @@ def bootstrap_interval(values: np.ndarray, level: float = 0.95, resamples: int =
 def _describe(run: Run, rollout: Rollout, numbers: dict[str, float]) -> str:
     """An evaluation in a few lines for people."""
     get = numbers.__getitem__
+    metric = run.task.criterion.metric
+    what = "score" if run.task.criterion == SCORE else "return"
     paper = run.task.paper.get(run.config.agent)
     data = run.data()
     lines = [
         f"run          {run.config.agent} on {run.task.name}, step {run.step:,}, seed {run.config.seed}",
         f"data set     {data.get('id')} ({data.get('provenance')})",
-        f"score        {get('eval/normalized_score'):.1f} ± {get('eval/normalized_score_std'):.1f} over "
-        f"{len(rollout.returns)} episodes; 95 % interval of the mean {get('eval/normalized_score_low'):.1f} to "
-        f"{get('eval/normalized_score_high'):.1f}" + (f"; the paper's {paper:.1f}" if paper is not None else ""),
-        f"return       {get('eval/return'):.4g} ± {get('eval/return_std'):.3g}",
+        f"{what:<12} {get(metric):.1f} ± {get(f'{metric}_std'):.1f} over "
+        f"{len(rollout.returns)} episodes; 95 % interval of the mean {get(f'{metric}_low'):.1f} to "
+        f"{get(f'{metric}_high'):.1f}" + (f"; the paper's {paper:.1f}" if paper is not None else ""),
+        *([f"return       {get('eval/return'):.4g} ± {get('eval/return_std'):.3g}"] if what == "score" else []),
         f"length       {get('eval/episode_length'):.4g} ± {get('eval/episode_length_std'):.3g} steps",
     ]
     least, q1, median, q3, most = np.quantile(rollout.scores, (0, 0.25, 0.5, 0.75, 1))
-    lines.append(f"scores       min {least:.1f}, quartiles {q1:.1f} / {median:.1f} / {q3:.1f}, max {most:.1f}")
+    lines.append(f"{what + 's':<12} min {least:.1f}, quartiles {q1:.1f} / {median:.1f} / {q3:.1f}, max {most:.1f}")
     return "\n".join(lines + run.task.describe(numbers))
 
 
-def _write(run: Run, rollout: Rollout, numbers: dict[str, float], out: Path, checkpoint: str) -> None:
-    """Write `step-N.json`, `step-N.npz` and the plots into `out`."""
+def evaluate_offline(run: Run | Path | str, dataset: str | None = None, *, progress: bool = False) -> dict[str, float]:
+    """Judge the policy on episodes that its training has not seen.
+
+    Args:
+        run: from `load_run`, or its folder (then its last checkpoint counts).
+        dataset: other data, all of whose episodes count; default: the episodes that were held out of the run's own.
+        progress: say what the data are.
+
+    Returns:
+        The columns of `lapo_tf.training.metrics.HELD_OUT` that the agent has.
+
+    Raises:
+        UserError: no run there, nothing held out of its data, or data that cannot be had or do not fit.
+    """
+    run = run if isinstance(run, Run) else load_run(run)
+    trained_on = run.data()
+    held_out = (trained_on.get("held_out") or {}).get("episodes") or []
+    if dataset is None and not held_out:
+        raise UserError(
+            f"{run.path} was trained on all episodes of its data: give others with --dataset, or train with --offline"
+        )
+    data = run.task.load_dataset(
+        dataset or run.config.dataset or trained_on["id"],
+        layout=run.config.layout,
+        max_episode_steps=run.config.max_episode_steps,
+        offline=True,
+        progress=progress,
+    )
+    dims = (run.agent.spec.obs_dim, run.agent.spec.act_dim)
+    if (data.obs_dim, data.act_dim) != dims:
+        raise UserError(
+            f"{data.summary.id} has observations of {data.obs_dim} and actions of {data.act_dim} numbers: expected "
+            f"{dims[0]} and {dims[1]}, as the run's data"
+        )
+    if dataset is None:
+        if trained_on.get("checksum") not in (None, data.checksum()):
+            raise UserError(f"{data.summary.id} is not what {run.path} was trained on: give its data with --dataset")
+        data = split(data, held_out)[1]
+    return HeldOut(run.agent, data).numbers()
+
+
+def describe_offline(run: Run, numbers: dict[str, float]) -> str:
+    """Numbers of `evaluate_offline` in a few lines for people."""
+    lines = [f"run          {run.config.agent} on {run.task.name}, step {run.step:,}, seed {run.config.seed}"]
+    return "\n".join(lines + [f"{name.removeprefix('offline/'):<22} {value:.4g}" for name, value in numbers.items()])
+
+
+def write_numbers(run: Run, numbers: dict[str, float], path: Path, checkpoint: str, **more: object) -> None:
+    """Write numbers as JSON, with what they are numbers of.
+
+    Args:
+        checkpoint: how the weights were chosen.
+        more: further entries.
+    """
     values = {
         "task": run.task.name,
         "agent": run.config.agent,
@@ -122,15 +186,20 @@ def _write(run: Run, rollout: Rollout, numbers: dict[str, float], out: Path, che
         "run": str(run.path.resolve()),
         "checkpoint": checkpoint,
         "step": run.step,
-        "episodes": len(rollout.returns),
-        "first_episode_seed": int(rollout.seeds[0]),
+        **more,
         "metrics": numbers,
         "paper_score": run.task.paper.get(run.config.agent),
         "data": {k: run.data().get(k) for k in ("id", "provenance", "sha256", "minari_version")},
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }
-    with replacing(out / f"step-{run.step}.json") as temporary:
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(values, indent=2) + "\n")
+
+
+def _write(run: Run, rollout: Rollout, numbers: dict[str, float], out: Path, checkpoint: str) -> None:
+    """Write `step-N.json`, `step-N.npz` and the plots into `out`."""
+    episodes = {"episodes": len(rollout.returns), "first_episode_seed": int(rollout.seeds[0])}
+    write_numbers(run, numbers, out / f"step-{run.step}.json", checkpoint, **episodes)
     with replacing(out / f"step-{run.step}.npz") as temporary, temporary.open("wb") as file:
         np.savez(file, returns=rollout.returns, lengths=rollout.lengths, seeds=rollout.seeds)
 
@@ -140,7 +209,8 @@ def _write(run: Run, rollout: Rollout, numbers: dict[str, float], out: Path, che
 
     if run.metrics():
         figure = Figure((6.0, 3.6), layout="constrained")
-        ax = plot_curves(run, ax=figure.add_subplot(), paper=run.task.paper.get(run.config.agent))
+        metric = run.folder.criterion().metric
+        ax = plot_curves(run, metric, figure.add_subplot(), paper=run.task.paper.get(run.config.agent))
         ax.set_title(f"{run.task.name}, {run.config.agent}, seed {run.config.seed}", fontsize="medium")
         save(figure, "curve.png")
     if (maze := run.task.maze) is not None:

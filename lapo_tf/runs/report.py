@@ -20,6 +20,7 @@ from lapo_tf.plots.comparison import plot_group_curves, plot_iqm, plot_profiles
 from lapo_tf.runs.results import Group, RunResult, common_scores, find_runs, group_runs, read_run
 from lapo_tf.runs.statistics import interquartile_means, interval, performance_profiles
 from lapo_tf.tasks import FAMILIES, TASKS
+from lapo_tf.tasks.task import HELD_OUT, RETURN, SCORE
 
 PROVENANCES = ("official", "collected", "own")
 """Origins of data in the order of the report."""
@@ -40,11 +41,13 @@ def write_report(paths: Sequence[Path], out: Path, step: int | None = None) -> P
     _write_csv(out / "runs.csv", [_run_row(run) for run in runs])
     _write_csv(out / "summary.csv", [_summary_row(group) for group in groups])
     parts = ["# Results", _how(groups, step)]
-    for family in FAMILIES.values():
-        for provenance in PROVENANCES:
-            members = [g for g in groups if g.task.family == family.family and g.provenance == provenance]
-            if members:
-                parts += _section(members, family.title, provenance, out)
+    titles = {family.family: family.title for family in (*FAMILIES.values(), *(type(g.task) for g in groups))}
+    for family, title in titles.items():
+        for criterion in (SCORE, RETURN, HELD_OUT):
+            for provenance in PROVENANCES:
+                which = (family, criterion, provenance)
+                if members := [g for g in groups if (g.task.family, g.criterion, g.provenance) == which]:
+                    parts += _section(members, title, provenance, out)
     path = out / "report.md"
     path.write_text("\n\n".join(parts) + "\n")
     return path
@@ -52,10 +55,14 @@ def write_report(paths: Sequence[Path], out: Path, step: int | None = None) -> P
 
 def _section(groups: Sequence[Group], title: str, provenance: str, out: Path) -> list[str]:
     """Heading, table and figures of one family and one origin of the data."""
+    criterion = groups[0].criterion
     name = f"{title.split(',')[0].lower().replace(' ', '-')}-{provenance}"
-    parts = [f"## {title}, {provenance} data", table(groups), f"![Learning curves](curves-{name}.png)"]
+    heading = f"## {title}, {provenance} data"
+    if criterion != SCORE:
+        name, heading = f"{name}-{criterion.metric.split('/')[1]}", f"{heading}: {criterion.label}"
+    parts = [heading, table(groups), f"![Learning curves](curves-{name}.png)"]
     draw_curves(groups, out / f"curves-{name}.png")
-    if draw_aggregate(groups, out / f"aggregate-{name}.png"):
+    if criterion == SCORE and draw_aggregate(groups, out / f"aggregate-{name}.png"):
         parts.append(
             f"![Interquartile mean over tasks and seeds with 95 % stratified bootstrap intervals, and share of runs "
             f"above a score](aggregate-{name}.png)"
@@ -69,21 +76,30 @@ def _how(groups: Sequence[Group], step: int | None) -> str:
     episodes = sorted({run.config.eval_episodes for g in groups for run in g.runs})
     data = sorted({f"{run.config.task}: {run.dataset} ({run.provenance})" for g in groups for run in g.runs})
     numbers = [", ".join(f"{n:,}" for n in values) for values in (ends, episodes)]
+    criteria = [g.criterion for g in groups]
+    what = "Numbers"
+    if criteria.count(SCORE) == len(criteria):
+        what = "Normalized scores (0: D4RL's random policy, 100: its expert)"
+    simulated = criteria.count(HELD_OUT) < len(criteria)
+    each = f"; each evaluation is the mean of {numbers[1]} episodes" if simulated else ""
     lines = [
-        f"Normalized scores (0: D4RL's random policy, 100: its expert) after {numbers[0]} gradient steps"
-        f"{' (cut there)' if step else ''}; each evaluation is the mean of {numbers[1]} episodes. "
+        f"{what} after {numbers[0]} gradient steps{' (cut there)' if step else ''}{each}. "
         "In the tables: mean of the last evaluation over seeds ± half of Student's 95 % interval [mean of each seed's "
         "best evaluation, which is biased upwards] (paper's number, 1 million steps on D4RL's data); seeds in the last "
         "column.",
         "Data: " + "; ".join(data) + ".",
     ]
+    if HELD_OUT in criteria:
+        lines.insert(1, "Errors on held-out episodes are no scores. Less is better, among policies of one task.")
     return "\n\n".join(lines)
 
 
 def table(groups: Sequence[Group]) -> str:
     """A Markdown table: tasks down, agents across."""
     labels = list(dict.fromkeys(g.label for g in groups))
-    tasks = [name for name in TASKS if any(g.task.name == name for g in groups)]
+    shown = dict.fromkeys(g.task.name for g in groups)
+    tasks = [*(name for name in TASKS if name in shown), *(name for name in shown if name not in TASKS)]
+    number = ".1f" if groups[0].criterion != HELD_OUT else ".3g"
     lines = ["| task | " + " | ".join(labels) + " | seeds |", "|---" * (len(labels) + 2) + "|"]
     for task in tasks:
         cells = []
@@ -93,9 +109,9 @@ def table(groups: Sequence[Group]) -> str:
                 cells.append("")
                 continue
             last, best = group.values("last"), group.values("best")
-            spread = f" ± {interval(last):.1f}" if len(last) > 1 else ""
+            spread = f" ± {interval(last):{number}}" if len(last) > 1 else ""
             paper = f" ({group.paper:.1f})" if group.paper is not None else ""
-            cells.append(f"{last.mean():.1f}{spread} [{best.mean():.1f}]{paper}")
+            cells.append(f"{last.mean():{number}}{spread} [{best.mean():{number}}]{paper}")
         seeds = sorted({len(g.runs) for g in groups if g.task.name == task})
         lines.append(f"| {task} | " + " | ".join(cells) + f" | {', '.join(map(str, seeds))} |")
     return "\n".join(lines)
@@ -107,9 +123,10 @@ def _run_row(run: RunResult) -> dict[str, Any]:
         "agent": run.label,
         "seed": run.config.seed,
         "steps": int(run.steps[-1]),
+        "criterion": run.criterion.metric,
         "last": round(run.last, 3),
         "best": round(run.best, 3),
-        "best_step": int(run.steps[run.scores.argmax()]),
+        "best_step": int(run.steps[run.best_evaluation]),
         "provenance": run.provenance,
         "dataset": run.dataset,
         "seconds": round(run.seconds),
@@ -122,6 +139,7 @@ def _summary_row(group: Group) -> dict[str, Any]:
     return {
         "task": group.task.name,
         "agent": group.label,
+        "criterion": group.criterion.metric,
         "provenance": group.provenance,
         "seeds": len(last),
         "last_mean": round(float(last.mean()), 3),
@@ -145,7 +163,7 @@ def draw_curves(groups: Sequence[Group], path: Path) -> None:
         1, len(tasks), figsize=(1.6 + 4.0 * len(tasks), 3.4), layout="constrained", squeeze=False, sharey=False
     )
     for ax, task in zip(axes[0], tasks, strict=True):
-        plot_group_curves([g for g in groups if g.task.name == task], ax)
+        plot_group_curves([g for g in groups if g.task.name == task], ax, metric=groups[0].criterion.metric)
         ax.get_legend().remove()
         ax.set_title(task, fontsize="medium")
         ax.label_outer()

@@ -14,6 +14,7 @@ from lapo_tf.errors import UserError
 from lapo_tf.runs.statistics import bootstrap_band
 from lapo_tf.runs.trials import differences
 from lapo_tf.tasks import Task
+from lapo_tf.tasks.task import SCORE, Criterion
 from lapo_tf.training.run_folder import RunFolder
 
 PAPER_ORDER = ("bc", "bcq", "plas", "awac", "awac-gmm", "iql", "cql", "lapo")
@@ -26,6 +27,8 @@ class RunResult:
     folder: Path
     config: TrainConfig
     task: Task
+    criterion: Criterion
+    """What its policies were judged by; only runs with the same one are compared."""
     label: str
     """The agent, and what sets its setting apart: the name of the run's parent folder."""
     provenance: str
@@ -35,7 +38,7 @@ class RunResult:
     steps: np.ndarray
     """Steps of the evaluations, int64 [E]."""
     scores: np.ndarray
-    """Their normalized scores, [E]."""
+    """Their normalized scores [E], or other numbers by the run's criterion."""
     seconds: float
 
     @property
@@ -45,8 +48,13 @@ class RunResult:
 
     @property
     def best(self) -> float:
-        """Highest score of all evaluations: biased upwards."""
-        return float(self.scores.max())
+        """Best score of all evaluations: it flatters."""
+        return float(self.scores[self.best_evaluation])
+
+    @property
+    def best_evaluation(self) -> int:
+        """Which evaluation had it."""
+        return int((self.criterion.sign * self.scores).argmax())
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,11 @@ class Group:
         return self.runs[0].task
 
     @property
+    def criterion(self) -> Criterion:
+        """What they are judged by."""
+        return self.runs[0].criterion
+
+    @property
     def label(self) -> str:
         """What tables and figures call them."""
         return self.runs[0].label
@@ -73,7 +86,7 @@ class Group:
     @property
     def paper(self) -> float | None:
         """The paper's score of that task and agent; None for settings that the paper has no column for."""
-        return self.task.paper.get(self.label)
+        return self.task.paper.get(self.label) if self.criterion == SCORE else None
 
     def values(self, which: str) -> np.ndarray:
         """`last` or `best` scores, [seeds]."""
@@ -111,7 +124,10 @@ def read_run(path: Path, step: int | None = None) -> RunResult:
         UserError: it was not evaluated at that step, or has not come to its own last step.
     """
     folder = RunFolder.open(path)
-    values, config, rows = folder.read(), folder.config(), folder.metrics()
+    values, config, criterion = folder.read(), folder.config(), folder.criterion()
+    rows = [row for row in folder.metrics() if np.isfinite(row.get(criterion.metric, np.nan))]
+    if not rows:
+        raise UserError(f"{path} has no evaluation by its {criterion.label}: train on with --resume {path}")
     steps = np.array([row["step"] for row in rows], np.int64)
     if step is not None:
         if step not in steps:
@@ -128,11 +144,12 @@ def read_run(path: Path, step: int | None = None) -> RunResult:
         path,
         config,
         folder.task(),
+        criterion,
         _label(path, config),
         str(data.get("provenance", "own")),
         ", then ".join(f"{d.get('id')} {str(d.get('sha256') or d.get('version') or '')[:12]}".strip() for d in sets),
         np.array([row["step"] for row in rows], np.int64),
-        np.array([row["eval/normalized_score"] for row in rows]),
+        np.array([row[criterion.metric] for row in rows]),
         float(rows[-1]["time/seconds"]),
     )
 
@@ -149,9 +166,9 @@ def group_runs(runs: Sequence[RunResult], step: int | None = None) -> list[Group
     Raises:
         UserError: runs that share a task and a label differ in steps, options or data: which, and in what.
     """
-    groups: dict[tuple[str, str, str], list[RunResult]] = {}
+    groups: dict[tuple[str, ...], list[RunResult]] = {}
     for run in runs:
-        groups.setdefault((run.config.task, run.label, run.provenance), []).append(run)
+        groups.setdefault((run.config.task, run.label, run.provenance, run.criterion.metric), []).append(run)
     for members in groups.values():
         first = members[0]
         for run in members[1:]:

@@ -12,6 +12,7 @@ import yaml
 from lapo_tf.config import TrainConfig
 from lapo_tf.errors import UserError
 from lapo_tf.tasks import Task, load_task
+from lapo_tf.tasks.task import HELD_OUT, Criterion
 from lapo_tf.yaml_files import parse_yaml
 
 DONE, RESUME, NEW, FAILED = "done", "resume", "new", "failed"
@@ -43,6 +44,11 @@ class Trial:
     def name(self) -> str:
         """Such as maze2d-umaze/lapo/seed0."""
         return f"{self.config.task}/{self.label}/seed{self.config.seed}"
+
+    @property
+    def criterion(self) -> Criterion:
+        """What its policies are judged by."""
+        return HELD_OUT if self.config.offline else self.task.criterion
 
     @property
     def folder(self) -> Path:

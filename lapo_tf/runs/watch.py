@@ -8,6 +8,7 @@ from typing import Any
 from lapo_tf import runtime
 from lapo_tf.runs.sweep import Progress, run_trials
 from lapo_tf.runs.trials import DONE, FAILED, NEW, RESUME, Cluster, Trial, remaining, state
+from lapo_tf.tasks.task import HELD_OUT
 from lapo_tf.training.run_folder import RunFolder
 
 
@@ -50,7 +51,10 @@ def cell(trial: Trial, progress: Progress) -> str:
     if kind == FAILED:
         return "[red]failed[/]"
     rows = RunFolder(trial.folder).metrics()
-    score = f"{rows[-1]['eval/normalized_score']:.1f}" if rows else ""
+    metric = trial.criterion.metric
+    score = (
+        f"{rows[-1][metric]:{'.3g' if trial.criterion == HELD_OUT else '.1f'}}" if rows and metric in rows[-1] else ""
+    )
     if kind == DONE:
         return f"[green]{score}[/]"
     if trial.name in progress.running:

@@ -98,7 +98,8 @@ def task_of_dataset(dataset: str, env_id: str | None = None) -> Task:
     if path.suffix in (".hdf5", ".h5") or path.is_file():
         dataset, stem = str(path.absolute()), path.stem
     name = re.sub(r"[^\w.-]+", "-", stem).strip("-")
-    return Task(f"own-{name}" if name in TASKS else name, env_id, dataset=dataset)
+    taken = name in TASKS and TASKS[name].family != Task.family
+    return Task(f"own-{name}" if taken else name, env_id, dataset=dataset)
 
 
 def collect(

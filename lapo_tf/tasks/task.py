@@ -283,6 +283,7 @@ class Task:
         layout: Layout | None = None,
         max_episode_steps: int | None = None,
         data: DataChoice = "auto",
+        offline: bool = False,
         progress: bool = True,
     ) -> OfflineDataset:
         """The data set `spec` (a D4RL file or a Minari id), or the task's own.
@@ -296,26 +297,25 @@ class Task:
             max_episode_steps: where episodes of a D4RL file without `timeouts` are cut; default: the environment's
                 time limit.
             data: `official` forbids the collection.
+            offline: there need not be an environment that the data fit.
             progress: show progress bars while collecting.
 
         Raises:
             UserError: it cannot be had, or does not fit the task's environment.
         """
         spec = spec or self._own_dataset(data, progress)
-        if self.env_id is None:
-            limit = max_episode_steps or self.max_episode_steps
+        limit = max_episode_steps or self.max_episode_steps
+        if offline:
             return load_dataset(spec, layout=layout, max_episode_steps=limit)
         env = self.make_env()
-        try:
-            return load_dataset(
-                spec,
-                observation_space=env.observation_space,
-                action_space=env.action_space,
-                layout=layout,
-                max_episode_steps=max_episode_steps or (env.spec.max_episode_steps if env.spec else None),
-            )
-        finally:
-            env.close()
+        env.close()
+        return load_dataset(
+            spec,
+            observation_space=env.observation_space,
+            action_space=env.action_space,
+            layout=layout,
+            max_episode_steps=limit or (env.spec.max_episode_steps if env.spec else None),
+        )
 
     def _own_dataset(self, data: DataChoice, progress: bool) -> str:
         """The id of the task's own data set, which is here afterwards."""

@@ -192,7 +192,7 @@ def scaling_of(
                 f"the environment's actions are unbounded ({low.min()} to {high.max()}): expected finite bounds, which "
                 "this agent needs; give the environment a bounded action space, or use --agent lapo"
             )
-        act_mean, act_std = (low + high) / 2, (high - low) / 2
+        act_mean, act_std = (low + high) / 2, np.where(high > low, (high - low) / 2, np.float32(1.0))
     else:
         act_mean, act_std = moments(dataset.actions[dataset.index])
     rewards, unit = dataset.rewards[dataset.index], 1.0

@@ -14,6 +14,21 @@ EVALUATION: dict[str, str] = {
     "time/steps_per_second": "gradient steps per second since the last evaluation, evaluation not counted",
 }
 
+HELD_OUT: dict[str, str] = {
+    "offline/action_error": "mean squared difference of the policy's and the data's actions, over transitions and "
+    "dimensions, in the agent's units",
+    "offline/action_error_best": "the same on the best tenth of the held-out episodes, by return; the least makes the "
+    "best checkpoint",
+    "offline/action_error_weighted": "the same, transitions weighted by exp(A / std A), A = Q(s, a) - Q(s, pi(s))",
+    "offline/td_error": "mean squared temporal-difference error of the smaller critic, with the policy's own next "
+    "action, in scaled rewards",
+    "offline/value_start": "mean Q(s, pi(s)) at the episodes' first observations, in scaled rewards",
+    "offline/unlike_data": "share of the policy's actions that the CVAE explains worse than 99 % of the held-out "
+    "data's own: squared error of what it decodes plus the latent's divergence from N(0, I)",
+    "offline/latent_at_bound": "share of the policy's latents within 1 % of their bound",
+}
+"""Numbers on held-out episodes; those of critics, CVAE and bounded latents where an agent has them."""
+
 
 def page() -> str:
     """Every agent's columns in Markdown."""
@@ -30,6 +45,7 @@ def page() -> str:
         "Written by `python -m lapo_tf.training.metrics`.",
         "",
         *table("Every run", EVALUATION),
+        *table("Runs that are judged on held-out episodes, in place of `eval/`", HELD_OUT),
     ]
     for name, agent in AGENTS.items():
         lines += table(f"`--agent {name}`", dict(agent.METRICS))

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import os
 import platform
 import re
@@ -33,6 +32,7 @@ import yaml
 from lapo_tf.config import TrainConfig
 from lapo_tf.errors import UserError, first_line
 from lapo_tf.tasks import Task, load_task, read_task
+from lapo_tf.tasks.task import HELD_OUT, SCORE, Criterion
 from lapo_tf.training.migration import migrated
 from lapo_tf.training.options import build_config
 from lapo_tf.yaml_files import read_yaml
@@ -127,6 +127,10 @@ class RunFolder:
     def config(self) -> TrainConfig:
         """The run's options."""
         return build_config(migrated(self.read()["config"]))
+
+    def criterion(self) -> Criterion:
+        """What the run's policies are judged by."""
+        return HELD_OUT if self.config().offline else self.task().criterion
 
     def task(self) -> Task:
         """The run's task: as it was written down, or that of its name, in folders from before tasks were."""
@@ -226,28 +230,34 @@ class Checkpoints:
         Raises:
             UserError: `best.json` is damaged.
         """
-        return self._best()[0]
+        best = self._best()
+        return None if best is None else int(best["step"])
 
-    def _best(self) -> tuple[int | None, float]:
-        """Step and score of the best evaluation so far."""
+    def _best(self) -> dict[str, Any] | None:
+        """`step`, `score` and, where that is no normalized score, `metric` of the best evaluation so far."""
         path = self.folder / "best.json"
         if not path.exists():
-            return None, -math.inf
+            return None
         with _readable(path):
             values = json.loads(path.read_text())
-            return int(values["step"]), float(values["score"])
+            return values | {"step": int(values["step"]), "score": float(values["score"])}
 
-    def save(self, state: tf.train.Checkpoint, step: int, score: float | None = None) -> Path:
-        """Write the state at `step`; `score` is that step's evaluation, if there was one."""
+    def save(
+        self, state: tf.train.Checkpoint, step: int, score: float | None = None, criterion: Criterion = SCORE
+    ) -> Path:
+        """Write the state at `step`; `score` is that step's evaluation by `criterion`, if there was one."""
         target = self.folder / f"step-{step:09d}"
         with replacing(target) as temporary:
             temporary.mkdir(parents=True)
             state.write(str(temporary / "state"))
             shutil.rmtree(target, ignore_errors=True)  # only now that there is another
-        best = self.folder / "best.json"
-        if score is not None and score > self._best()[1]:
-            with replacing(best) as temporary:
-                temporary.write_text(json.dumps({"step": step, "score": score}))
+        best = self._best()
+        if best is not None and best.get("metric", SCORE.metric) != criterion.metric:
+            best = None  # a resumed run is judged by something else now
+        if score is not None and (best is None or criterion.sign * (score - best["score"]) > 0):
+            with replacing(self.folder / "best.json") as temporary:
+                metric = {} if criterion == SCORE else {"metric": criterion.metric}
+                temporary.write_text(json.dumps({"step": step, "score": score} | metric))
         for old in self.steps()[: -self.keep]:
             if old != self.best():
                 shutil.rmtree(self.folder / f"step-{old:09d}", ignore_errors=True)

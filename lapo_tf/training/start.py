@@ -11,11 +11,16 @@ import keras
 from lapo_tf import runtime
 from lapo_tf.agents import AGENTS
 from lapo_tf.config import TrainConfig
+from lapo_tf.data.arrays import write_arrays
 from lapo_tf.errors import UserError, unknown
-from lapo_tf.tasks import Task, load_task, register, task_of_dataset
+from lapo_tf.tasks import TASKS, Task, load_task, register, task_of_dataset
 from lapo_tf.training.options import build_config
 from lapo_tf.training.run_folder import RunFolder
 from lapo_tf.training.trainer import Result, Trainer
+
+ARRAYS = ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations")
+"""What `train` takes in place of a data set; the first four are needed."""
+KEPT = "data.hdf5"  # where they are kept, in the run folder
 
 
 def run_config(options: Mapping[str, Any], *, resume: bool = False) -> TrainConfig:
@@ -85,11 +90,33 @@ def train(
         other_data: let a resumed run go on with other data than it was begun with.
         callbacks: Keras callbacks, called at every evaluation with `epoch` = step and the metrics.
         progress: show what the data are and a bar of the steps.
-        options: see `run_config`; an agent's: `lapo={"kl_weight": 0.3}`.
+        options: see `run_config`; an agent's: `lapo={"kl_weight": 0.3}`. Or NumPy arrays in place of a data set, see
+            `lapo_tf.data.arrays.write_arrays`; `task` is then the name of a new task, if none has it.
 
     Raises:
         UserError: something the caller can put right.
     """
+    arrays = {name: options.pop(name) for name in ARRAYS if options.get(name) is not None}
+    if arrays and resume:
+        raise UserError(f"the run keeps its data in its folder, {KEPT}: leave arrays out to resume it")
+    if arrays:
+        options = _kept(arrays, options)
     config = run_config(options, resume=resume)
     runtime.configure(config.compile)
     return Trainer(config, resume=resume, other_data=other_data, callbacks=callbacks, progress=progress).run()
+
+
+def _kept(arrays: Mapping[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """A new run's options with its arrays as the data set, which is a file in the run folder."""
+    if missing := [name for name in ARRAYS[:4] if name not in arrays]:
+        raise UserError(f"arrays of {', '.join(arrays)}: expected {', '.join(missing)}, too")
+    if options.get("dataset"):
+        raise UserError("a data set and arrays are given: leave one of them out")
+    task, env_id = options.get("task") or "arrays", options.pop("env", None)
+    if isinstance(task, str) and task not in TASKS and not task.endswith((".yaml", ".yml")):
+        task = Task(task, env_id)
+    options |= {"task": task}
+    path = run_config(options).folder() / KEPT
+    RunFolder.create(path.parent)
+    write_arrays(path, **arrays)
+    return options | {"dataset": str(path)}

@@ -16,15 +16,19 @@ import tensorflow as tf
 
 from lapo_tf.agents import AGENTS, Agent, AgentSpec, Scaling
 from lapo_tf.config import TrainConfig
+from lapo_tf.data.bounds import action_bounds
 from lapo_tf.data.dataset import OfflineDataset
+from lapo_tf.data.split import SEED, held_out_episodes, split
 from lapo_tf.errors import UserError
 from lapo_tf.progress import Bar, progress_bar
 from lapo_tf.tasks import Task, load_task
+from lapo_tf.tasks.task import SCORE, Criterion
+from lapo_tf.training import metrics
+from lapo_tf.training.judges import HeldOut, Simulator
 from lapo_tf.training.lock import RunLock
 from lapo_tf.training.loop import NonFiniteLossError, TrainingLoop, scaling_of
-from lapo_tf.training.metrics import EVALUATION
 from lapo_tf.training.options import resolved
-from lapo_tf.training.rollout import Episodes, Evaluator
+from lapo_tf.training.rollout import Episodes
 from lapo_tf.training.run_folder import Checkpoints, RunFolder
 from lapo_tf.training.signals import handled
 
@@ -47,11 +51,16 @@ class Result:
     steps: int
     seconds: float
     score: float
-    score_std: float
-    """Standard deviation of the normalized score over the last evaluation's episodes."""
+    """Of the last evaluation, by `criterion`."""
+    score_std: float | None
+    """Standard deviation of the score over the last evaluation's episodes; None where no episodes were run."""
+    criterion: Criterion = SCORE
+    """What the score is: a normalized score, a return, or a number on held-out episodes."""
 
     def __str__(self) -> str:
-        score = f"normalized score {self.score:.1f} ± {self.score_std:.1f}"
+        score = f"{self.criterion.label} {self.score:.3g}"
+        if self.score_std is not None:
+            score = f"{self.criterion.label} {self.score:.1f} ± {self.score_std:.1f}"
         return f"{score} after {self.steps:,} steps in {self.seconds:,.0f} s: {self.folder}"
 
 
@@ -74,16 +83,19 @@ class RunLogger(keras.callbacks.Callback):
         self.rows = [row for row in folder.metrics() if row["step"] <= step]
         self.episodes = {k: v[: len(self.rows)] for k, v in folder.episodes().items()}
 
-    def record(self, step: int, episodes: Episodes) -> None:
-        """Keep an evaluation's episodes for the next `on_epoch_end`."""
+    def record(self, step: int, episodes: Episodes | None) -> None:
+        """Keep an evaluation's episodes, if there were any, for the next `on_epoch_end`."""
+        if episodes is None:
+            return
         new = {"steps": np.array([step]), "returns": episodes.returns[None], "lengths": episodes.lengths[None]}
         self.episodes = {k: np.concatenate([self.episodes[k], v]) if self.episodes else v for k, v in new.items()}
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = logs or {}  # Keras has sorted it by name
-        columns = (*EVALUATION, *self.model.metric_names)
+        columns = (*metrics.EVALUATION, *metrics.HELD_OUT, *self.model.metric_names)
         self.rows.append({"step": epoch} | {name: logs[name] for name in columns if name in logs})
-        self.folder.write_episodes(self.episodes)
+        if self.episodes:
+            self.folder.write_episodes(self.episodes)
         self.folder.write_metrics(self.rows)
 
 
@@ -128,16 +140,24 @@ class Trainer:
     ) -> None:
         """Data, agent, loop and files, in the order in which they need each other."""
         config = self.config
+        offline = config.offline or self.task.env_id is None
         data = dataset or self.task.load_dataset(
             config.dataset or self._used_before(),
             layout=config.layout,
             max_episode_steps=config.max_episode_steps,
             data=config.data,
+            offline=offline,
         )
         if self.progress:
             self.log(str(data.summary))
-        values, told = self._agent_values(data), data.summary.to_dict() | {"checksum": data.checksum()}
+        told = data.summary.to_dict() | {"checksum": data.checksum()}
         history = self._history(told, other_data)
+        held_out: OfflineDataset | None = None
+        if offline:
+            numbers = self._held_out(data, new_data=len(history) > 0)
+            told["held_out"] = {"share": config.held_out, "seed": SEED, "episodes": numbers}
+            data, held_out = split(data, numbers)
+        values = self._agent_values(data, offline)
         self.agent = build_agent(config, values)
         self.loop = TrainingLoop(
             self.agent,
@@ -147,7 +167,8 @@ class Trainer:
             compile=config.compile,
             observation_noise=config.observation_noise,
         )
-        self.evaluator = Evaluator(self.task.make_env, config.eval_episodes)
+        self.judge: HeldOut | Simulator
+        self.judge = HeldOut(self.agent, held_out) if held_out else Simulator(self.agent, self.task, config)
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self.state = tf.train.Checkpoint(loop=self.loop, seconds=self.seconds)
         self.checkpoints = Checkpoints(self.folder.path / "checkpoints")
@@ -204,12 +225,28 @@ class Trainer:
         step = Checkpoints(self.folder.path / "checkpoints").steps()
         return [*history, {"until": step[-1] if step else 0, "data": before}]
 
+    def _held_out(self, data: OfflineDataset, new_data: bool) -> list[int]:
+        """Numbers of the episodes to judge by: a resumed run keeps its own, where its data are the same."""
+        before = self.folder.read()["data"].get("held_out") if self.resume else None
+        if before is not None and not new_data:
+            return before["episodes"]
+        if self.resume and before is None:
+            self.log("note: what is held out from now on has been trained on before, so its numbers flatter the policy")
+        numbers = held_out_episodes(data, self.config.held_out)
+        if self.progress:
+            self.log(f"held out     {len(numbers):,} of {len(data.episodes):,} episodes, to judge the policy by")
+            low, high = data.summary.reward_range
+            if low == high:
+                self.log(f"note: all rewards are {low:g}, so critics learn nothing: see python -m lapo_tf.data relabel")
+        return numbers
+
     def _restore(self) -> str:
         """Load the newest checkpoint; what to tell the user."""
         path, evaluated = self.folder.path, self.folder.episodes()
-        if evaluated and evaluated["returns"].shape[1] != self.config.eval_episodes:
+        episodes = self.config.eval_episodes
+        if isinstance(self.judge, Simulator) and evaluated and evaluated["returns"].shape[1] != episodes:
             raise UserError(
-                f"{path} is evaluated with {evaluated['returns'].shape[1]} episodes, not {self.config.eval_episodes}: "
+                f"{path} is evaluated with {evaluated['returns'].shape[1]} episodes, not {episodes}: "
                 "resume without --eval-episodes"
             )
         self.checkpoints.best()  # damage is told now, not after the next evaluation
@@ -218,7 +255,7 @@ class Trainer:
         step, note = self.checkpoints.restore(self.state)
         return note or f"resuming {path} from step {step:,}"
 
-    def _agent_values(self, data: OfflineDataset) -> dict[str, Any]:
+    def _agent_values(self, data: OfflineDataset, offline: bool) -> dict[str, Any]:
         """What rebuilds the agent. A resumed run keeps its own scaling, and refuses data of other dimensions."""
         dims = {"obs_dim": data.obs_dim, "act_dim": data.act_dim}
         if self.resume:
@@ -229,9 +266,14 @@ class Trainer:
                     f"{values['act_dim']} numbers; this data has {data.obs_dim} and {data.act_dim}: give its own data"
                 )
             return values
-        env = self.task.make_env()
-        low, high = env.action_space.low, env.action_space.high  # type: ignore[attr-defined]
-        env.close()
+        if offline:
+            low, high, whose = action_bounds(data)
+            if self.progress:
+                self.log(f"actions      stay within {whose}")
+        else:
+            env = self.task.make_env()
+            low, high = env.action_space.low, env.action_space.high  # type: ignore[attr-defined]
+            env.close()
         scaling = scaling_of(data, low, high, self.config.agent_config, AGENTS[self.config.agent].action_units)
         return dims | {"scaling": scaling.to_dict()}
 
@@ -271,14 +313,16 @@ class Trainer:
                 raise Interrupted(f"saved at step {self.step:,}; continue with: {self._command()}", code) from None
             finally:
                 meter.close()
-                self.evaluator.close()
+                self.judge.close()
                 try:
                     self.callbacks.on_train_end()
                 finally:
                     self.close()
-        last = self.logger.rows[-1]
-        score, std = last["eval/normalized_score"], last["eval/normalized_score_std"]
-        return Result(folder.path, self.step, float(self.seconds), score, std)
+        criterion, spread = self.judge.criterion, None
+        if isinstance(self.judge, Simulator):
+            spread = float(self.task.normalized(self.logger.episodes["returns"][-1]).std())
+        score = self.logger.rows[-1][criterion.metric]
+        return Result(folder.path, self.step, float(self.seconds), score, spread, criterion)
 
     def _evaluation_is_due(self) -> bool:
         step, rows = self.step, self.logger.rows
@@ -304,7 +348,7 @@ class Trainer:
             raise KeyboardInterrupt
 
     def _save(self, score: float | None = None) -> None:
-        self.checkpoints.save(self.state, self.step, score)
+        self.checkpoints.save(self.state, self.step, score, self.judge.criterion)
         self._saved = time.monotonic()
 
     def _train(self, until: int, meter: Bar) -> None:
@@ -350,29 +394,24 @@ class Trainer:
 
     def _evaluate(self, meter: Bar) -> None:
         """Evaluate, tell the callbacks, save."""
-        started, step, config = time.perf_counter(), self.step, self.config
-        # Seeds do not overlap between runs' seeds, nor between evaluations.
-        seed = 1_000_003 * (config.seed + 1) + 1_009 * -(-step // config.eval_every)
+        started, step, criterion = time.perf_counter(), self.step, self.judge.criterion
         self._evaluating = True
         try:
-            episodes = self.evaluator.run(self.agent.act, seed)
+            numbers = self.judge.numbers(step)
         finally:
             self._evaluating = False
-        scores = self.task.normalized(episodes.returns)
         self.seconds.assign_add(time.perf_counter() - started)
         logs = {
-            "eval/normalized_score": float(scores.mean()),
-            "eval/normalized_score_std": float(scores.std()),
-            "eval/return": float(episodes.returns.mean()),
-            "eval/episode_length": float(episodes.lengths.mean()),
+            **numbers,
             "time/seconds": float(self.seconds),
             "time/steps_per_second": self._rate,
             **self.loop.pop_metrics(),
         }
-        self.logger.record(step, episodes)
+        self.logger.record(step, self.judge.episodes)
         self.callbacks.on_epoch_end(step, logs)
-        self._save(logs["eval/normalized_score"])
-        meter.set_postfix_str(f"score {logs['eval/normalized_score']:.1f}")
+        self._save(logs[criterion.metric])
+        short = criterion.label.split()[-1] if criterion.sign > 0 else "action error"
+        meter.set_postfix_str(f"{short} {logs[criterion.metric]:.4g}")
 
 
 def _told(data: dict[str, Any]) -> str:

@@ -56,7 +56,7 @@ def evaluate(entry: dict[str, Any], trained: Mapping[str, np.ndarray], log: dict
         trainer._evaluate(bar)
         row = trainer.logger.rows[-1]
         print(f"{folder} {step:,}: {row['eval/normalized_score']:.1f}", flush=True)
-    trainer.evaluator.close()
+    trainer.judge.close()
 
 
 def main() -> None:

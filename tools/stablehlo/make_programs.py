@@ -109,7 +109,7 @@ def trained(run: dict[str, Any], path: Path, store: Store) -> dict[str, Any]:
     loop = trainer.loop
     acting = acting_variables(trainer.agent)
     written = write_program(path, loop._run, store, [*acting, loop.step, *loop.metric_variables])
-    trainer.evaluator.close()
+    trainer.judge.close()
     return {
         "run": run,
         "steps": trainer.config.steps,

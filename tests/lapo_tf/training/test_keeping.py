@@ -125,7 +125,7 @@ def test_signals_save_and_say_how_to_go_on(tmp_path, name):
 
 def test_a_scheduler_does_not_wait_for_an_evaluation(tmp_path):
     one = trainer(tmp_path / "run")
-    one.evaluator.run = lambda *_: os.kill(os.getpid(), signal.SIGTERM) or pytest.fail("went on")  # type: ignore[method-assign, func-returns-value]
+    one.judge.evaluator.run = lambda *_: os.kill(os.getpid(), signal.SIGTERM) or pytest.fail("went on")  # type: ignore[method-assign, func-returns-value]
     with pytest.raises(Interrupted, match="saved at step 20"):
         one.run()
     whole = trainer(tmp_path / "whole")

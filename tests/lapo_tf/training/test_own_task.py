@@ -14,12 +14,15 @@ import pytest
 import yaml
 
 from lapo_tf.errors import UserError
+from lapo_tf.runs.evaluation import evaluate_offline
+from lapo_tf.runs.report import write_report
+from lapo_tf.runs.results import read_run
 from lapo_tf.runs.run import load_run
 from lapo_tf.runs.trials import grid
 from lapo_tf.tasks import TASKS, Task, load_task
 from lapo_tf.tasks.task import RETURN
 from lapo_tf.train import parse_config
-from lapo_tf.training.start import train
+from lapo_tf.training.start import run_config, train
 
 SMALL: dict[str, Any] = {
     "agent": "bc",
@@ -110,3 +113,117 @@ def test_spaces_that_do_not_fit_the_data(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"observations have 5 values but the environment has 4"):
         train(dataset="wide.hdf5", env="own_arm:OwnArm-v0", **SMALL)
     assert not Path("runs").exists()
+
+
+# Without an environment
+
+
+def offline(folder: Path) -> list[dict[str, float]]:
+    return load_run(folder).metrics()
+
+
+def test_a_data_set_without_an_environment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own_arm.write(tmp_path / "arm.hdf5")
+    result = train(dataset="arm.hdf5", **SMALL | {"progress": True, "steps": 200, "eval_every": 50})
+    told = capsys.readouterr().out
+    assert "held out     3 of 30 episodes" in told
+    assert "the smallest and largest actions in the data" in told
+    assert str(result).startswith("action error on the best held-out episodes ")
+    values = yaml.safe_load((result.folder / "config.yaml").read_text())
+    held_out = values["data"]["held_out"]
+    assert (held_out["share"], held_out["seed"], len(held_out["episodes"])) == (0.1, 0, 3)
+    rows = offline(result.folder)
+    assert [row["step"] for row in rows] == [50, 100, 150, 200]
+    assert not any(name.startswith("eval/") for name in rows[0])
+    errors = {int(row["step"]): row["offline/action_error_best"] for row in rows}
+    assert result.score == errors[200] < errors[50]
+    assert load_run(result.folder, "best").step == min(errors, key=errors.__getitem__)
+    assert not (result.folder / "episodes.npz").exists()
+
+    numbers = evaluate_offline(result.folder)
+    assert numbers["offline/action_error_best"] == pytest.approx(result.score, rel=1e-5)
+    assert "action_error_best" in run("lapo_tf.evaluate", result.folder, "--offline")
+    assert (result.folder / "evaluation/step-200-offline.json").exists()
+    with pytest.raises(UserError, match="has no environment: give one with --env, or judge it --offline"):
+        load_run(result.folder).rollout(1)
+
+    resumed = train(resume=True, run_dir=result.folder, steps=250, progress=False)
+    assert resumed.steps == 250
+    assert yaml.safe_load((result.folder / "config.yaml").read_text())["data"]["held_out"] == held_out
+
+
+def test_held_out_episodes_are_not_trained_on(tmp_path: Path) -> None:
+    from lapo_tf.training.trainer import Trainer
+
+    own_arm.write(tmp_path / "arm.hdf5")
+    config = run_config({"dataset": "arm.hdf5", "held_out": 0.4} | {k: v for k, v in SMALL.items() if k != "progress"})
+    trainer = Trainer(config, log=lambda line: None, progress=False)
+    rows = trainer.loop._index.numpy()
+    trainer.close()
+    values = yaml.safe_load((config.folder() / "config.yaml").read_text())
+    held_out = {e * (own_arm.STEPS) for e in values["data"]["held_out"]["episodes"]}
+    assert len(held_out) == 12
+    assert len(rows) == 18 * (own_arm.STEPS - 1)
+    assert not any(first <= row < first + own_arm.STEPS for row in rows for first in held_out)
+
+
+def test_offline_beside_an_environment_that_cannot_be_made(tmp_path: Path) -> None:
+    own_arm.write(tmp_path / "arm.hdf5")
+    with pytest.raises(UserError, match=r"'Gone-v0' of task 'arm' cannot be made.*--offline"):
+        train(dataset="arm.hdf5", env="Gone-v0", **SMALL)
+    result = train(dataset="arm.hdf5", env="Gone-v0", offline=True, **SMALL)
+    assert "offline/action_error" in offline(result.folder)[-1]
+
+
+def test_a_run_with_scores_goes_on_offline(tmp_path: Path) -> None:
+    own_arm.write(tmp_path / "arm.hdf5")
+    folder = train(dataset="arm.hdf5", env="own_arm:OwnArm-v0", **SMALL).folder
+    with pytest.raises(UserError, match="was trained on all episodes of its data"):
+        evaluate_offline(folder)
+    train(resume=True, run_dir=folder, offline=True, steps=60, progress=False)
+    scored, later = offline(folder)[:2], offline(folder)[2]
+    assert all(np.isfinite(row["eval/return"]) and np.isnan(row["offline/action_error"]) for row in scored)
+    assert np.isnan(later["eval/return"])
+    assert read_run(folder).scores.tolist() == [later["offline/action_error_best"]]
+
+
+def test_reports_do_not_mix_scores_with_errors(tmp_path: Path) -> None:
+    own_arm.write(tmp_path / "arm.hdf5")
+    for where, options in (("with", {"env": "own_arm:OwnArm-v0"}), ("without", {"offline": True})):
+        for seed in (0, 1):
+            folder = tmp_path / where / "bc" / f"seed{seed}"
+            train(dataset="arm.hdf5", run_dir=folder, seed=seed, **options, **SMALL)
+    text = write_report([tmp_path / "with", tmp_path / "without"], tmp_path / "report").read_text()
+    assert "## Own tasks, own data: return" in text
+    assert "## Own tasks, own data: action error on the best held-out episodes" in text
+    assert text.count("| arm | ") == 2
+    assert (tmp_path / "report/curves-own-tasks-own-action_error_best.png").exists()
+    runs = [read_run(path) for path in sorted((tmp_path / "without").glob("bc/*"))]
+    assert runs[0].best == runs[0].scores.min()
+
+
+def test_arrays_are_kept_with_the_run() -> None:
+    result = train(task="my-arm", **own_arm.arrays(), **SMALL)
+    assert str(result.folder) == "runs/my-arm/bc/seed0"
+    assert load_run(result.folder).data()["transitions"] == 30 * (own_arm.STEPS - 1)
+    numbers = evaluate_offline(result.folder)
+    assert numbers["offline/action_error_best"] == pytest.approx(result.score, rel=1e-5)
+    with pytest.raises(UserError, match="already holds a run"):
+        train(task="my-arm", **own_arm.arrays(), **SMALL)
+    train(resume=True, run_dir=result.folder, steps=60, progress=False)
+    with pytest.raises(UserError, match="leave arrays out"):
+        train(resume=True, run_dir=result.folder, steps=80, **own_arm.arrays())
+    with pytest.raises(UserError, match="expected actions, terminals, too"):
+        train(observations=np.zeros((9, 2)), rewards=np.zeros(9))
+
+
+def test_what_cannot_be_judged_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ends = np.arange(240) == 239
+    own_arm.write(tmp_path / "one.hdf5", timeouts=ends)
+    with pytest.raises(UserError, match=r"one.hdf5 has 1 episodes: expected at least 5"):
+        train(dataset="one.hdf5", **SMALL)
+    own_arm.write(tmp_path / "flat.hdf5", rewards=np.zeros(240))
+    train(dataset="flat.hdf5", **SMALL | {"progress": True})
+    assert "all rewards are 0, so critics learn nothing" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"--held-out 1.5 is out of range"):
+        train(dataset="flat.hdf5", held_out=1.5, **SMALL)

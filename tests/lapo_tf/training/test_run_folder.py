@@ -194,7 +194,7 @@ def test_early_stopping(tmp_path):
     options = probe.config(tmp_path / "run", steps=1000, eval_every=10)
     trainer = Trainer(options, dataset=probe.dataset(), callbacks=[stop], log=probe.quiet)
     scores, seeds = iter([1.0, 2.0, 3.0, 2.9, 2.8, 9.0]), []
-    run = trainer.evaluator.run
+    run = trainer.judge.evaluator.run
 
     def evaluate(policy, seed):
         seeds.append(seed)
@@ -202,7 +202,7 @@ def test_early_stopping(tmp_path):
         episodes.returns.fill(next(scores))
         return episodes
 
-    trainer.evaluator.run = evaluate  # type: ignore[method-assign]
+    trainer.judge.evaluator.run = evaluate  # type: ignore[method-assign]
     assert trainer.run().steps == 50
     assert trainer.checkpoints.best() == 30
     assert min(np.diff(seeds)) >= options.eval_episodes  # no two evaluations share an episode
@@ -359,7 +359,7 @@ def test_ctrl_c_never_skips_an_evaluation(run, tmp_path, moment):
     if moment == "the last steps before it":
         probe.interrupt_after(trainer, 60)
     else:  # which is waited for, unless Ctrl-C comes twice
-        evaluate = trainer.evaluator.run
+        evaluate = trainer.judge.evaluator.run
 
         def impatient(policy, seed):
             if trainer.step == 60:
@@ -368,7 +368,7 @@ def test_ctrl_c_never_skips_an_evaluation(run, tmp_path, moment):
                 time.sleep(1)
             return evaluate(policy, seed)
 
-        trainer.evaluator.run = impatient  # type: ignore[method-assign]
+        trainer.judge.evaluator.run = impatient  # type: ignore[method-assign]
     with pytest.raises(Interrupted, match="saved at step 60"):
         trainer.run()
     assert [row["step"] for row in RunFolder(tmp_path / "run").metrics()] == [20, 40]
