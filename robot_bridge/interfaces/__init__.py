@@ -72,7 +72,8 @@ def from_dict(cls: type[M], values: dict[str, Any], *, allow_nan: bool = False, 
 
     Args:
         allow_nan: null in a float field or array becomes NaN; NaN and infinity are let through.
-        partial: fields that are missing get their defaults, as in rosbridge_server. Unknown ones never pass.
+        partial: read it as a rosbridge_server does: fields that are missing get their defaults, the stamp of a header
+            is now, and `"now"` and ROS 1's {secs, nsecs} do for times. Unknown fields never pass.
 
     Raises:
         MessageError: with the path of the first field that is wrong, unknown or missing.

@@ -78,6 +78,7 @@ class Codec:
     load: Callable[[Any, bool, bool], Any]  # (JSON, null becomes NaN, missing fields get defaults) -> kept
     to_bag: Callable[[Any], Any]  # kept -> what rosbags' classes hold
     from_bag: Callable[[Any], Any]
+    convert: Callable[[Any], Any] | None = None  # a value given to the constructor -> the value to keep; None: `check`
 
 
 @dataclass(frozen=True)
@@ -278,6 +279,16 @@ def _numbers(value: Any, number: Number) -> array[Any]:
     return array(number.typecode, items)
 
 
+def _from_any(value: Any, number: Number) -> array[Any]:
+    """Numbers given to a constructor: as rosidl's, it takes integers for floats, and any iterable, an ndarray too."""
+    if isinstance(value, bytes | bytearray) and number.typecode != "B":
+        raise mismatch(f"numbers for {number.dtype}", value)
+    try:
+        return array(number.typecode, np.ravel(value) if isinstance(value, np.ndarray) else value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise Refused(f"expected numbers for {number.dtype}: {error}") from None
+
+
 def _dump_numbers(values: Any, number: Number, allow_nan: bool) -> Any:
     """JSON of an array or ndarray: base64 for uint8, refusing NaN and infinity unless they may become null."""
     if number.typecode == "B":
@@ -342,6 +353,11 @@ def _array(number: Number, limit: int) -> Codec:
         _check_size(len(value), 0, limit)
         return value
 
+    def convert(value: Any) -> array[Any]:
+        if not isinstance(value, array):
+            value = _from_any(value, number)
+        return check(value)
+
     doubles = code == "d" and not limit  # joint positions: worth a short cut
 
     def load(value: Any, allow_nan: bool, partial: bool) -> array[Any]:
@@ -363,6 +379,7 @@ def _array(number: Number, limit: int) -> Codec:
         load,
         lambda value: np.array(value, dtype),
         lambda value: array(code, np.ascontiguousarray(value, dtype).tobytes()),
+        convert,
     )
 
 
@@ -379,6 +396,9 @@ def _ndarray(number: Number, size: int) -> Codec:
         _check_size(len(items), size, 0)
         return np.array(items, dtype)
 
+    def convert(value: Any) -> np.ndarray:
+        return check(np.array(_from_any(value, number), dtype))
+
     def load(value: Any, allow_nan: bool, partial: bool) -> np.ndarray:
         items = _load_numbers(value, number, allow_nan)
         _check_size(len(items), size, 0)
@@ -392,6 +412,7 @@ def _ndarray(number: Number, size: int) -> Codec:
         load,
         lambda value: np.array(value, dtype).ravel(),
         lambda value: np.array(value, dtype),
+        convert,
     )
 
 

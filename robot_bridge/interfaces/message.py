@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,6 +34,8 @@ class Message:
     __codecs__: ClassVar[Mapping[str, Codec]] = {}
     __plan__: ClassVar[list[tuple[str, Getter, Setter, Codec]]] = []
     __bag_class__: ClassVar[Callable[[], Any]]
+    __shorthand__: ClassVar[Callable[[Any], Any] | None] = None
+    """What clients of a rosbridge_server may write instead of all fields -> the fields."""
 
     def __init__(self, **fields: Any) -> None:
         for name in fields:
@@ -40,9 +44,18 @@ class Message:
                 raise FieldError(f"{self.__msgtype__} has no field '{name}': its fields are {known}")
         for name, _, put, codec in self.__plan__:
             if name in fields:
-                setattr(self, name, fields[name])
+                self._put(name, fields[name], put, codec)
             else:
                 put(self, codec.default())
+
+    def _put(self, name: str, value: Any, put: Setter, codec: Codec) -> None:
+        if codec.convert is None:
+            setattr(self, name, value)
+            return
+        try:
+            put(self, codec.convert(value))
+        except Refused as refused:
+            raise FieldError(f"{self.__msgtype__}: {refused.under(name)}") from None
 
     @classmethod
     def get_fields_and_field_types(cls) -> dict[str, str]:
@@ -73,6 +86,8 @@ class Message:
 
     @classmethod
     def __load__(cls, values: Any, allow_nan: bool, partial: bool) -> Message:
+        if partial and cls.__shorthand__ is not None:
+            values = cls.__shorthand__(values)
         if type(values) is not dict:
             raise Refused(f"expected an object of {cls.__msgtype__}, got {type(values).__name__}")
         message = cls.__new__(cls)
@@ -129,6 +144,31 @@ def _text(value: Any) -> str:
     return repr(value.tolist() if hasattr(value, "typecode") else value)
 
 
+def _time(values: Any) -> Any:
+    """ROS 1's names of a time's fields, and "now"."""
+    if values == "now":
+        seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+        return {"sec": seconds, "nanosec": nanoseconds}
+    return _duration(values)
+
+
+def _duration(values: Any) -> Any:
+    if type(values) is not dict:
+        return values
+    return {{"secs": "sec", "nsecs": "nanosec"}.get(name, name): value for name, value in values.items()}
+
+
+def _header(values: Any) -> Any:
+    return {"stamp": "now"} | values if type(values) is dict else values
+
+
+_SHORTHANDS: dict[str, Callable[[Any], Any]] = {
+    "builtin_interfaces/msg/Time": _time,
+    "builtin_interfaces/msg/Duration": _duration,
+    "std_msgs/msg/Header": _header,
+}
+
+
 def make_class(
     type_name: str,
     constants: Mapping[str, Any],
@@ -153,6 +193,7 @@ def make_class(
             "__msgtype__": type_name,
             "__codecs__": codecs,
             "__bag_class__": staticmethod(bag_class),
+            "__shorthand__": staticmethod(_SHORTHANDS[type_name]) if type_name in _SHORTHANDS else None,
             **constants,
         },
     )
@@ -184,7 +225,7 @@ def _with_default(codec: Codec, value: Any) -> Codec:
     def default() -> Any:
         return kept[:] if hasattr(kept, "__setitem__") else kept
 
-    return Codec(codec.text, default, codec.check, codec.dump, codec.load, codec.to_bag, codec.from_bag)
+    return replace(codec, default=default)
 
 
 class _NotInstantiable(type):

@@ -44,7 +44,7 @@ def parser() -> ArgumentParser:
     parser.add_argument("--max-size", type=int, default=10 * 2**20, help="largest message, bytes")
     parser.add_argument("--service-timeout", type=float, default=5.0, help="seconds a service may take by default")
     parser.add_argument("--stall-limit", type=float, default=1.0, help="drop what is unread after standing still, s")
-    parser.add_argument("--no-types", action="store_true", help="take messages as they come, checking no types")
+    parser.add_argument("--no-types", action="store_true", help="pass messages on as they come, check nothing")
     parser.add_argument("--quiet", action="store_true", help="no status lines")
     faults = parser.add_argument_group("faults, to test clients with")
     faults.add_argument("--delay", type=float, default=0.0, help="seconds that everything sent is late")
@@ -91,10 +91,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def type_checks() -> dict[str, Any]:
-    """The options that have the server check messages and tell their definitions."""
-    from robot_bridge.server.types import definitions, validator
+    """The options that have the server read messages by their types and tell their definitions."""
+    from robot_bridge.server.types import definitions, reader
 
-    return {"validator": validator, "definitions": definitions}
+    return {"reader": reader, "definitions": definitions}
 
 
 def report(server: RosbridgeServer, stop: threading.Event) -> None:

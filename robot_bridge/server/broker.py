@@ -29,9 +29,12 @@ LOGGER = logging.getLogger(__name__)
 UNKNOWN, CANCELED, ABORTED = 0, 5, 6  # action_msgs/msg/GoalStatus
 MAX_QUEUE = 10_000
 
-Validator = Callable[[str], Callable[[dict[str, Any]], None] | None]
-"""Gives for a type, `sensor_msgs/msg/JointState`, a function that raises ValueError for a message that does not fit, or
-None where the type is unknown."""
+MAX_HELD = 1_000  # advertisements, subscriptions, services and actions of one client
+MAX_UNDER_WAY = 1_000  # calls and goals of one client
+
+Reader = Callable[[str], Callable[[dict[str, Any]], dict[str, Any]] | None]
+"""Gives for a type, `sensor_msgs/msg/JointState`, a function that completes a message and raises ValueError for one
+that does not fit, or None where the type is unknown. `std_srvs/srv/Trigger_Request` and the like are types, too."""
 
 
 @dataclass(eq=False)
@@ -58,7 +61,7 @@ class Broker:
         faults: Faults,
         *,
         service_timeout: float,
-        validator: Validator | None,
+        reader: Reader | None,
         definitions: Definitions | None,
     ) -> None:
         self.clients: set[Client] = set()
@@ -68,7 +71,7 @@ class Broker:
         self._counters = counters
         self._faults = faults
         self._service_timeout = service_timeout
-        self._validator = validator
+        self._reader = reader
         self._rosapi = RosApi(self.graph, definitions)
         self._ids = itertools.count(1)
         self._loop = asyncio.get_running_loop()
@@ -129,6 +132,26 @@ class Broker:
             raise ProtocolError(str(unknown("level", message["level"][:100], LEVELS)))
         client.level = LEVELS.index(message["level"])
 
+    def _check_room(self, client: Client) -> None:
+        """Raises `ProtocolError`: this client has declared enough."""
+        providers = (*self.graph.services.values(), *self.graph.actions.values())
+        held = sum(provider.client is client for provider in providers)
+        for topic in self.graph.topics.values():
+            held += len(topic.publishers.get(client, ()))
+            if client in topic.subscribers:
+                held += len(topic.subscribers[client].subscriptions)
+        if held >= MAX_HELD:
+            raise ProtocolError(f"more than {MAX_HELD} topics, services and actions of one client")
+
+    def _read(self, type: str | None, values: Any) -> Any:
+        """A message as the reader of its type gives it; as it is, where nobody knows the type.
+
+        Raises:
+            ValueError: it does not fit.
+        """
+        read = self._reader(type) if self._reader and type else None
+        return read(values) if read and isinstance(values, dict) else values
+
     # Topics -----------------------------------------------------------------------------------------------------------
 
     def _topic(self, message: dict[str, Any]) -> Topic:
@@ -141,13 +164,18 @@ class Broker:
         return self.graph.topics.setdefault(name, topic)
 
     def _tidy(self, topic: Topic) -> None:
+        topic.latching &= topic.publishers.keys()
         if topic.latched and topic.latched[0] not in topic.publishers:
             topic.latched = None
         if not topic.publishers and not topic.subscribers:
             self.graph.topics.pop(topic.name, None)
 
     def _advertise(self, client: Client, message: dict[str, Any]) -> None:
-        self._topic(message).publishers.setdefault(client, set()).add(message.get("id"))
+        self._check_room(client)
+        topic = self._topic(message)
+        topic.publishers.setdefault(client, set()).add(message.get("id"))
+        if message.get("latch"):
+            topic.latching.add(client)
 
     def _unadvertise(self, client: Client, message: dict[str, Any]) -> None:
         topic = self.graph.topics.get(full_name(message["topic"]))
@@ -165,13 +193,12 @@ class Broker:
         if topic is None or topic.type is None:
             raise ProtocolError(f"{name} has no type: advertise it before publishing")
         refuse_null_in_arrays(msg)
-        if self._validator and (validate := self._validator(topic.type)):
-            try:
-                validate(msg)
-            except ValueError as error:
-                raise ProtocolError(f"{name}: {error}") from None
+        try:
+            msg = self._read(topic.type, msg)
+        except ValueError as error:
+            raise ProtocolError(f"{name}: {error}") from None
         topic.publishers.setdefault(client, set())
-        if message.get("latch"):
+        if message.get("latch") or client in topic.latching:
             topic.latched = (client, msg)
         texts: dict[str, str] = {}
         for subscriber, delivery in topic.subscribers.items():
@@ -184,6 +211,7 @@ class Broker:
         return encode({"op": "publish", "topic": delivery.topic, "msg": msg})
 
     def _subscribe(self, client: Client, message: dict[str, Any]) -> None:
+        self._check_room(client)
         topic = self._topic(message)
         new = client not in topic.subscribers
         delivery = topic.subscribers.setdefault(client, Delivery(message["topic"]))
@@ -214,6 +242,7 @@ class Broker:
     def _offer(self, registry: dict[str, Provider], provider: Provider) -> None:
         """The newest provider wins: it may be the old one's client, reconnected before the loss of its old connection
         was noticed."""
+        self._check_room(provider.client)
         if old := registry.get(provider.name):
             self._withdraw(registry, old)
             if old.client is not provider.client:
@@ -270,7 +299,12 @@ class Broker:
         if call.provider is None:
             self._end_call(call, self._failed_call(call, f"Service {name} does not exist"))
             return None
-        self._calls[call.id] = call
+        try:
+            args = self._read(call.provider.type and f"{call.provider.type}_Request", args)
+        except ValueError as error:
+            self._end_call(call, self._failed_call(call, str(error)))
+            return None
+        self._begin(self._calls, call)
         timeout = message.get("timeout") or self._service_timeout
         if timeout > 0:  # a negative one means none, as to rosbridge_server
             failure = self._failed_call(call, f"Timeout exceeded while waiting for service response from {name}")
@@ -288,11 +322,19 @@ class Broker:
         return self._call_answer(call, reason, False)
 
     def _end_call(self, call: Request, answer: dict[str, Any] | None) -> None:
-        self._calls.pop(call.id, None)
-        self._finish(call, answer)
+        self._finish(self._calls, call, answer)
 
     @staticmethod
-    def _finish(request: Request, answer: dict[str, Any] | None) -> None:
+    def _begin(under_way: dict[str, Request], request: Request) -> None:
+        if request.caller.under_way >= MAX_UNDER_WAY:
+            raise ProtocolError(f"more than {MAX_UNDER_WAY} calls and goals of one client wait for answers")
+        request.caller.under_way += 1
+        under_way[request.id] = request
+
+    @staticmethod
+    def _finish(under_way: dict[str, Request], request: Request, answer: dict[str, Any] | None) -> None:
+        if under_way.pop(request.id, None) is not None:
+            request.caller.under_way -= 1
         if request.timer:
             request.timer.cancel()
         if not request.done.done():
@@ -306,9 +348,13 @@ class Broker:
             raise ProtocolError(f"no call {message['id'][:100]} waits for this client's answer")
         values = message.get("values")
         if message["result"]:
-            answer = self._call_answer(call, {} if values is None else values, True)
+            try:
+                values = self._read(call.provider.type and f"{call.provider.type}_Response", values or {})
+                answer = self._call_answer(call, values, True)
+            except ValueError as error:
+                answer = self._failed_call(call, str(error))
         else:
-            answer = self._failed_call(call, str(values) if values else f"{call.provider.name} failed")
+            answer = self._failed_call(call, _reason(message, f"{call.provider.name} failed"))
         self._end_call(call, answer)
 
     # Goals ------------------------------------------------------------------------------------------------------------
@@ -333,18 +379,24 @@ class Broker:
             refusal = f"Action {name} has the type {provider.type}, not {type}"
         elif any(g.caller is client and g.caller_id == goal.caller_id for g in self._goals.values()):
             raise ProtocolError(f"the goal id {goal.caller_id} is already in use")
+        args = message.get("args", {})
+        if provider is not None and refusal is None:
+            try:
+                args = self._read(provider.type and f"{provider.type}_Goal", args)
+            except ValueError as error:
+                refusal = str(error)
         if refusal and not self._faults.silent_goals:
             self._end_goal(goal, self._failed_goal(goal, refusal, UNKNOWN))
         if refusal or provider is None:
             return None
-        self._goals[goal.id] = goal
+        self._begin(self._goals, goal)
         provider.client.answer(
             {
                 "op": "send_action_goal",
                 "id": goal.id,
                 "action": provider.spelling,
                 "action_type": provider.type,
-                "args": message.get("args", {}),
+                "args": args,
                 "feedback": True,
             }
         )
@@ -372,15 +424,28 @@ class Broker:
         goal = self._goal_of(client, message["id"])
         if goal.feedback:
             head = {"op": "action_feedback", "id": goal.caller_id, "action": goal.spelling}
-            goal.caller.answer(head | {"values": message["values"]})
+            goal.caller.answer(head | {"values": self._part(goal, "Feedback", message["values"])})
 
     def _action_result(self, client: Client, message: dict[str, Any]) -> None:
         goal = self._goal_of(client, message["id"])
         values = message.get("values")
         if message["result"]:
-            self._end_goal(goal, self._goal_answer(goal, {} if values is None else values, message["status"], True))
+            try:
+                values = self._part(goal, "Result", {} if values is None else values)
+                answer = self._goal_answer(goal, values, message["status"], True)
+            except ProtocolError as error:
+                answer = self._failed_goal(goal, str(error), ABORTED)
+            self._end_goal(goal, answer)
         else:
-            self._end_goal(goal, self._failed_goal(goal, str(values) if values else "aborted", message["status"]))
+            self._end_goal(goal, self._failed_goal(goal, _reason(message, "aborted"), message["status"]))
+
+    def _part(self, goal: Request, part: str, values: Any) -> Any:
+        """The feedback or the result of a goal, read by its type."""
+        type = goal.provider.type if goal.provider else None
+        try:
+            return self._read(type and f"{type}_{part}", values)
+        except ValueError as error:
+            raise ProtocolError(str(error)) from None
 
     @staticmethod
     def _goal_answer(goal: Request, values: Any, status: int, result: bool) -> dict[str, Any]:
@@ -391,5 +456,10 @@ class Broker:
         return self._goal_answer(goal, reason, status, False)
 
     def _end_goal(self, goal: Request, answer: dict[str, Any] | None) -> None:
-        self._goals.pop(goal.id, None)
-        self._finish(goal, answer)
+        self._finish(self._goals, goal, answer)
+
+
+def _reason(message: dict[str, Any], default: str) -> str:
+    """Why a provider failed: in `error`, which is ours, or in `values` where they are a text."""
+    values = message.get("values")
+    return str(message.get("error") or (values if isinstance(values, str) else "") or default)

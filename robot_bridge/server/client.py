@@ -72,6 +72,8 @@ class Client:
         self.level = LEVELS.index("error")
         self.fragments = Fragments(max_size)
         self.closed = False
+        self.under_way = 0
+        """Calls and goals of this client that wait for their answers."""
         self._counters = counters
         self._faults = faults
         self._stalled = stalled

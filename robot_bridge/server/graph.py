@@ -16,6 +16,8 @@ class Topic:
     publishers: dict[Client, set[str | None]] = field(default_factory=dict)
     """Ids of advertisements, by client."""
     subscribers: dict[Client, Delivery] = field(default_factory=dict)
+    latching: set[Client] = field(default_factory=set)
+    """Who advertised it with `latch`."""
     latched: tuple[Client, dict[str, Any]] | None = None
     """The last message that was published with `latch`, and by whom."""
 

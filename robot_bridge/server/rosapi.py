@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from robot_bridge.server.graph import Graph
-from robot_bridge.server.wire import ProtocolError, full_name, full_type
+from robot_bridge.server.wire import MAX_NAME, ProtocolError, full_name, full_type
 
 NODE = "/rosbridge_websocket"
 """All clients appear as this node, as behind a rosbridge_server."""
@@ -19,6 +19,10 @@ constvalues) and those of the types in it; raises ValueError for unknown ones. T
 `std_srvs/srv/SetBool_Request`."""
 
 Values = dict[str, Any]
+
+
+MAX_PARAMETERS = 1_000
+MAX_PARAMETER = 64 * 1024  # characters of one value
 
 
 class RosApiError(Exception):
@@ -138,6 +142,9 @@ class RosApi:
             json.loads(value)
         except (ValueError, RecursionError) as error:
             return {"successful": False, "reason": f"the value of {name} is no JSON: {error}"}
+        if len(value) > MAX_PARAMETER or (name not in self._parameters and len(self._parameters) >= MAX_PARAMETERS):
+            reason = f"at most {MAX_PARAMETERS} parameters of {MAX_PARAMETER} characters each are kept"
+            return {"successful": False, "reason": reason}
         self._parameters[name] = value
         return {"successful": True, "reason": ""}
 
@@ -151,6 +158,8 @@ def _text(args: Values, field: str) -> str:
     value = args.get(field)
     if not isinstance(value, str):
         raise RosApiError(f"the request's '{field}' is missing, or no string")
+    if field == "name" and len(value) > MAX_NAME:
+        raise RosApiError(f"the request's '{field}' has {len(value)} characters: expected at most {MAX_NAME}")
     return value
 
 

@@ -19,7 +19,7 @@ from websockets.http11 import Request, Response
 
 from robot_bridge.counters import Counters
 from robot_bridge.errors import UserError, require
-from robot_bridge.server.broker import Broker, Validator
+from robot_bridge.server.broker import Broker, Reader
 from robot_bridge.server.client import Client
 from robot_bridge.server.faults import Faults
 from robot_bridge.server.rosapi import Definitions
@@ -55,7 +55,8 @@ class RosbridgeServer:
         max_size: bytes of the largest message.
         service_timeout: seconds a service may take, unless the call says otherwise (rosbridge_server: 5).
         stall_limit: see above; seconds, infinite to switch it off.
-        validator: what says which messages fit a type; those that do not are refused. Without it nothing is checked.
+        reader: what reads messages by their types: it completes them, and refuses those that do not fit. Without it
+            everything is passed on as it came.
         definitions: the definitions of types, for rosapi's `message_details` and its like.
 
     Attributes:
@@ -74,7 +75,7 @@ class RosbridgeServer:
         max_size: int = 10 * 2**20,
         service_timeout: float = 5.0,
         stall_limit: float = 1.0,
-        validator: Validator | None = None,
+        reader: Reader | None = None,
         definitions: Definitions | None = None,
     ) -> None:
         require(0 <= port <= 65535, "port", port, "0 to 65535")
@@ -91,7 +92,7 @@ class RosbridgeServer:
         self._max_size = max_size
         self._service_timeout = service_timeout
         self._stall_limit = stall_limit
-        self._validator = validator
+        self._reader = reader
         self._definitions = definitions
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -195,7 +196,7 @@ class RosbridgeServer:
                 self.counters,
                 self.faults,
                 service_timeout=self._service_timeout,
-                validator=self._validator,
+                reader=self._reader,
                 definitions=self._definitions,
             )
             self._beat = self._loop.time()

@@ -1,4 +1,4 @@
-"""What the server knows of types, when it is to check messages: the classes of `robot_bridge.interfaces`."""
+"""What the server knows of types, when it is to read messages: the classes of `robot_bridge.interfaces`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from robot_bridge.errors import UserError
-from robot_bridge.interfaces import from_dict, get_interface
+from robot_bridge.interfaces import from_dict, get_interface, to_dict
 
 _PLAIN = {"double": "float64", "float": "float32", "boolean": "bool", "octet": "byte"}
 _EXAMPLES = {"float64": "0.0", "float32": "0.0", "bool": "False", "string": "", "wstring": ""}
@@ -18,20 +18,21 @@ _FIELD = re.compile(
 
 
 @lru_cache(maxsize=1000)  # bounded, for clients choose the types
-def validator(type: str) -> Callable[[dict[str, Any]], None] | None:
-    """What raises ValueError for a message that is none of `type`, or None for unknown types.
+def reader(type: str) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
+    """What reads messages of `type` as a rosbridge_server does, or None for unknown types.
 
-    As a rosbridge_server, it lets missing fields, NaN and integers for floats pass, and unknown fields not.
+    It gives the message with all its fields: missing ones get their defaults, the stamp of a header is now, floats are
+    floats, bytes are base64. It raises ValueError for unknown fields and wrong values.
     """
     try:
         message_class = get_interface(type)
     except UserError:
         return None
 
-    def validate(message: dict[str, Any]) -> None:
-        from_dict(message_class, message, allow_nan=True, partial=True)
+    def read(message: dict[str, Any]) -> dict[str, Any]:
+        return to_dict(from_dict(message_class, message, allow_nan=True, partial=True), allow_nan=True)
 
-    return validate
+    return read
 
 
 def definitions(type: str) -> list[dict[str, Any]]:
@@ -81,4 +82,4 @@ def _collect(type: str, found: dict[str, dict[str, Any]]) -> None:
             _collect(f"{nested_package.split('/')[0]}/msg/{nested}", found)
 
 
-validator("std_msgs/msg/String")  # loads the definitions: it takes longer than a running server may stand still
+reader("std_msgs/msg/String")  # loads the definitions: it takes longer than a running server may stand still

@@ -19,6 +19,10 @@ class ProtocolError(Exception):
 
 
 MAX_DEPTH = 64  # of nested objects and arrays; no message of ROS comes near
+MAX_VALUES = 1_000_000  # of one message: more take so long to read that everybody's messages grow old; images are text
+MAX_OBJECTS = 20_000  # objects and arrays of one message, likewise
+MAX_ID = 1_000  # characters
+MAX_NAME = 255  # characters, as in ROS
 NUMBER = (int, float)
 _NULL = type(None)
 
@@ -72,19 +76,23 @@ def decode(text: str | bytes) -> dict[str, Any]:
     """
     if isinstance(text, bytes):
         raise ProtocolError("binary frames (BSON, CBOR) are not supported: send JSON text")
+    if text.count(",") > MAX_VALUES:
+        raise ProtocolError(f"more than {MAX_VALUES:,} values: send bytes as base64 text")
     try:
         message = json.loads(text)
     except RecursionError:  # at a depth that depends on the version of Python
         raise ProtocolError("nested too deeply") from None
     except ValueError as error:
         raise ProtocolError(f"no JSON: {error}") from None
-    if text.count("[") + text.count("{") > MAX_DEPTH and _deeper_than(MAX_DEPTH, message):
-        raise ProtocolError("nested too deeply")
+    if text.count("[") + text.count("{") > MAX_DEPTH:
+        _check_nesting(message)
     if not isinstance(message, dict):
         raise ProtocolError(f"a {type(message).__name__} where an object with 'op' was expected")
     id = message.get("id")
     if not isinstance(id, str | None):
         raise ProtocolError(f"id is a {type(id).__name__}: expected a string")
+    if id is not None and len(id) > MAX_ID:
+        raise ProtocolError(f"id has {len(id)} characters: expected at most {MAX_ID}")
     op = message.get("op")
     if not isinstance(op, str):
         raise ProtocolError("no 'op', or not a string", id)
@@ -103,19 +111,23 @@ def decode(text: str | bytes) -> dict[str, Any]:
             raise ProtocolError(f"{op}: '{name}' is a {type(value).__name__}, expected {expected}", id)
         if isinstance(value, float) and not math.isfinite(value):
             raise ProtocolError(f"{op}: '{name}' is not finite", id)
-        if name in _CHECK_NAMES and isinstance(value, str) and not _NAME.fullmatch(value):
+        if name in _CHECK_NAMES and isinstance(value, str) and not (len(value) <= MAX_NAME and _NAME.fullmatch(value)):
             raise ProtocolError(f"{op}: '{value[:100]}' is no valid name", id)
     return message
 
 
-def _deeper_than(depth: int, value: Any) -> bool:
-    level = [value]
-    for _ in range(depth):
+def _check_nesting(value: Any) -> None:
+    """Raises `ProtocolError`: nested too deeply, or too many objects and arrays."""
+    level, count = [value], 1
+    for _ in range(MAX_DEPTH):
         inside = (v for outer in level for v in (outer.values() if isinstance(outer, dict) else outer))
         level = [v for v in inside if isinstance(v, dict | list)]
+        count += len(level)
+        if count > MAX_OBJECTS:
+            raise ProtocolError(f"more than {MAX_OBJECTS:,} objects and arrays")
         if not level:
-            return False
-    return True
+            return
+    raise ProtocolError("nested too deeply")
 
 
 def encode(message: dict[str, Any]) -> str:

@@ -138,16 +138,17 @@ def test_latched_messages_reach_late_subscribers_until_their_publisher_leaves(si
     later.sync()
 
 
-def validators(type: str):
-    def validate(message: dict) -> None:
+def readers(type: str):
+    def read(message: dict) -> dict:
         if not isinstance(message.get("data"), str):
             raise ValueError("data: expected a string")
+        return message | {"read": True}
 
-    return validate if type == STRING else None
+    return read if type == STRING else None
 
 
-@pytest.mark.parametrize("site", [{"validator": validators}], indirect=True)
-def test_a_validator_refuses_messages(site: Site) -> None:
+@pytest.mark.parametrize("site", [{"reader": readers}], indirect=True)
+def test_a_reader_refuses_and_completes_messages(site: Site) -> None:
     one, two = site.pair()
     for topic, type in (("/x", STRING), ("/y", "unknown/msg/Type")):
         one.send("advertise", topic=topic, type=type)
@@ -157,12 +158,82 @@ def test_a_validator_refuses_messages(site: Site) -> None:
     assert "/x: data: expected a string" in one.next()["msg"]
     one.send("publish", topic="/x", msg={"data": "good"})
     one.send("publish", topic="/y", msg={"data": 1})
-    assert [two.next()["msg"]["data"] for _ in range(2)] == ["good", 1]
+    assert [two.next()["msg"] for _ in range(2)] == [{"data": "good", "read": True}, {"data": 1}]
+
+
+STAMP = {"sec": 0, "nanosec": 0}
+COMPLETED = [  # type, what a client publishes, what subscribers of a rosbridge_server get; ... is a present stamp
+    (
+        "sensor_msgs/JointState",
+        {"position": [1, 2.5]},
+        {
+            "header": {"stamp": STAMP, "frame_id": ""},
+            "name": [],
+            "position": [1.0, 2.5],
+            "velocity": [],
+            "effort": [],
+        },
+    ),
+    ("std_msgs/Header", {"frame_id": "base"}, {"stamp": ..., "frame_id": "base"}),
+    ("std_msgs/Header", {"stamp": "now"}, {"stamp": ..., "frame_id": ""}),
+    ("std_msgs/Header", {"stamp": {"secs": 5, "nsecs": 7}}, {"stamp": {"sec": 5, "nanosec": 7}, "frame_id": ""}),
+    ("builtin_interfaces/Duration", {"secs": 2}, {"sec": 2, "nanosec": 0}),
+    (
+        "geometry_msgs/Twist",
+        {"linear": {"x": 1}},
+        {"linear": {"x": 1.0, "y": 0.0, "z": 0.0}, "angular": {"x": 0.0, "y": 0.0, "z": 0.0}},
+    ),
+    ("geometry_msgs/Quaternion", {"x": 1}, {"x": 1.0, "y": 0.0, "z": 0.0, "w": 1.0}),
+    ("std_msgs/UInt8MultiArray", {"data": [1, 2, 255]}, {"layout": {"dim": [], "data_offset": 0}, "data": "AQL/"}),
+]
+
+
+@pytest.fixture(scope="module")
+def typed():
+    types = pytest.importorskip("robot_bridge.server.types", reason="rosbags is not installed")
+    site = Site(reader=types.reader, definitions=types.definitions)
+    yield site
+    site.close()
+
+
+@pytest.mark.parametrize(("type", "given", "expected"), COMPLETED)
+def test_messages_are_completed_as_by_rosbridge_server(typed: Site, type: str, given: dict, expected: dict) -> None:
+    one, two = typed.pair()
+    topic = f"/completed/{type.rpartition('/')[2]}"
+    two.send("subscribe", topic=topic, type=type)
+    two.sync()
+    one.send("advertise", topic=topic, type=type)
+    one.send("publish", topic=topic, msg=given)
+    message = two.next()["msg"]
+    if expected.get("stamp") is ...:
+        assert abs(message["stamp"].pop("sec") - time.time()) < 5
+        assert message.pop("stamp").keys() == {"nanosec"}
+        expected = {"frame_id": expected["frame_id"]}
+    assert message == expected
+    assert repr(message) == repr(expected)  # 1.0 is no 1
+    one.close()
+    two.close()
+
+
+def test_requests_and_answers_are_completed(typed: Site) -> None:
+    one, two = typed.pair()
+    one.send("advertise_service", service="/light", type="std_srvs/SetBool")
+    one.sync()
+    two.send("call_service", service="/light", id="1", args={})
+    request = one.next()
+    assert request["args"] == {"data": False}
+    one.send("service_response", id=request["id"], service="/light", values={"success": True}, result=True)
+    assert two.next()["values"] == {"success": True, "message": ""}
+    refused = two.call("/light", data=1)
+    assert not refused["result"]
+    assert "data: expected bool" in refused["values"]
+    one.close()
+    two.close()
 
 
 def test_the_types_of_the_interfaces(site: Site) -> None:
     types = pytest.importorskip("robot_bridge.server.types", reason="rosbags is not installed")
-    typed = Site(validator=types.validator, definitions=types.definitions)
+    typed = Site(reader=types.reader, definitions=types.definitions)
     one, two = typed.pair()
     for topic, type in (("/j", "sensor_msgs/JointState"), ("/own", "my_robot/msg/Own")):
         one.send("advertise", topic=topic, type=type)
@@ -178,9 +249,8 @@ def test_the_types_of_the_interfaces(site: Site) -> None:
         status = one.next()["msg"]
         assert status.startswith("/j: sensor_msgs/msg/JointState: ")
         assert problem in status
-    one.send("publish", topic="/j", msg={"position": [1, 2.5]})  # the rest may be missing, as for rosbridge_server
     one.send("publish", topic="/own", msg={"anything": "goes"})
-    assert [two.next()["msg"] for _ in range(2)] == [{"position": [1, 2.5]}, {"anything": "goes"}]
+    assert two.next()["msg"] == {"anything": "goes"}
     (vector,) = two.call("/rosapi/message_details", type="geometry_msgs/Vector3")["values"]["typedefs"]
     assert vector == {
         "type": "geometry_msgs/Vector3",

@@ -180,6 +180,54 @@ def test_no_input_disturbs_the_others(site: Site, seed: int) -> None:
     assert site.server.counters["internal_errors"] == 0
 
 
+HEAVY = [  # a message that takes long to read, and what its sender is told
+    ('{"op":"publish","topic":"/big","msg":{"status":[' + "{}," * 30_000 + "{}]}}", "more than 20,000 objects"),
+    ('{"op":"publish","topic":"/big","msg":{"data":[' + "1," * 1_100_000 + "1]}}", "more than 1,000,000 values"),
+    ('{"op":"advertise","topic":"/big","type":"a/msg/B","id":"' + "i" * 2_000 + '"}', "id has 2000 characters"),
+    ('{"op":"advertise","topic":"/' + "n" * 300 + '","type":"a/msg/B"}', "no valid name"),
+]
+
+
+@pytest.mark.parametrize(("text", "told"), HEAVY, ids=["objects", "values", "id", "name"])
+def test_what_would_make_the_server_stand_still_is_refused(site: Site, text: str, told: str) -> None:
+    one, two = site.pair()
+    one.send("advertise", topic="/big", type="a/msg/B")
+    one.websocket.send(text)
+    assert told in one.next()["msg"]
+    two.sync()
+    assert site.server.counters["stalls"] == 0
+
+
+def test_texts_may_hold_what_looks_like_many_objects(site: Site) -> None:
+    one, two = site.pair()
+    two.send("subscribe", topic="/description", type=STRING)
+    two.sync()
+    one.send("advertise", topic="/description", type=STRING)
+    one.send("publish", topic="/description", msg={"data": "{[" * 30_000})
+    assert two.next()["msg"]["data"] == "{[" * 30_000
+
+
+def test_what_one_client_may_hold_is_limited(site: Site) -> None:
+    one, two = site.pair()
+    for number in range(1_001):
+        one.send("advertise", topic="/t", type="a/msg/B", id=str(number))
+    assert "more than 1000" in one.next()["msg"]
+    two.send("advertise_service", service="/never", type="a/srv/B")
+    two.sync()
+    for number in range(1_001):
+        one.send("call_service", service="/never", id=str(number))
+    assert "more than 1000 calls" in one.next()["msg"]
+    for number in range(1_001):
+        answer = two.call("/rosapi/set_param", name=f"p{number}", value="1")
+        while answer["op"] != "service_response":
+            answer = two.next()
+    assert not answer["values"]["successful"]
+    two.send(
+        "call_service", id="long", service="/rosapi/set_param", args={"name": "p0", "value": '"' + "x" * 70_000 + '"'}
+    )
+    assert not two.next()["values"]["successful"]
+
+
 def test_bytes_that_are_no_websocket(site: Site) -> None:
     rng = random.Random(0)
     handshake = (
@@ -245,8 +293,8 @@ def test_a_client_that_never_reads_is_cut_off(site: Site, monkeypatch: pytest.Mo
     monkeypatch.setattr(client_module, "SEND_TIMEOUT", 10)
     lazy = deaf(site)
     with suppress(ConnectionClosed, OSError):
-        for _ in range(100):
-            lazy.send("call_service", id="x" * 200_000, service="/nobody")
+        for _ in range(10_000):
+            lazy.send("call_service", id="x" * 1_000, service="/nobody")
     until(lambda: site.server.counters["disconnected.unread"] == 1)
     until(lambda: site.server.graph["clients"] == 1)
     source.sync()

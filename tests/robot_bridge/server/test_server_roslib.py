@@ -154,7 +154,7 @@ def test_roslib_and_the_transport_understand_each_other(roslib: Path) -> None:
         arrived.release()
 
     types = pytest.importorskip("robot_bridge.server.types", reason="rosbags is not installed")
-    with RosbridgeServer(port=0, validator=types.validator, definitions=types.definitions) as server:
+    with RosbridgeServer(port=0, reader=types.reader, definitions=types.definitions) as server:
         python = RosbridgeTransport(server.url)
         python.start()
         python.subscribe("/js/chatter", STRING, collect, queue_length=10)
@@ -244,7 +244,7 @@ def test_roslibpys_own_classes() -> None:
     import roslibpy
 
     types = pytest.importorskip("robot_bridge.server.types", reason="rosbags is not installed")
-    with RosbridgeServer(port=0, validator=types.validator, definitions=types.definitions) as server:
+    with RosbridgeServer(port=0, reader=types.reader, definitions=types.definitions) as server:
         ros = roslibpy.Ros("127.0.0.1", server.port, transport="asyncio")
         ros.run(5)
         got: list[dict] = []
