@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from robot_bridge.node.peers import TIMEOUT, answer
 from robot_bridge.robot.bundle import Policy
 from robot_bridge.robot.robot import OUTPUT_TYPES, Robot
 from robot_bridge.run import load
-from robot_bridge.transport import Message, Transport
+from robot_bridge.transport import Message, RosbridgeTransport, Transport
 from robot_bridge.transport.connection import add_options, connection
 
 DESCRIPTION = """Check a policy, a robot config and a running robot against each other, before anything moves.
@@ -44,6 +45,16 @@ class Findings:
     def wrong(self) -> int:
         """How many things are wrong."""
         return sum(mark == "WRONG" for mark, _ in self.lines)
+
+
+DEAF = (
+    "; it has a publisher: a rosbridge_server that was subscribed before the publisher came may be deaf to it; end "
+    "what subscribes to it, or restart the rosbridge"
+)
+GHOSTS = (
+    "a rosbridge_server goes on offering an action after its server has ended, and never tells that a goal was "
+    "refused: what it lists says little; --transport rclpy does without it"
+)
 
 
 @dataclass
@@ -73,7 +84,7 @@ def check(transport: Transport, policy: Policy, robot: Robot, seconds: float = 2
     for subscription in subscriptions:
         subscription.close()
     topics(findings, transport, robot)
-    rates(findings, robot, heard, seconds)
+    rates(findings, transport, robot, heard, seconds)
     for name, count in observer.counters.snapshot().items():
         _, why, topic = name.split(".", 2)
         told = f": {observer.complaints[topic]}" if why == "malformed" else ", by their stamps"
@@ -105,13 +116,17 @@ def topics(findings: Findings, transport: Transport, robot: Robot) -> None:
         servers, error = answer(lambda done: transport.action_servers(done, TIMEOUT))
         for action in actions:
             findings.add(action in (servers or []), f"action server {action}" + (f" ({error})" if error else ""))
+        if isinstance(transport, RosbridgeTransport):
+            findings.add(None, GHOSTS)
 
 
-def rates(findings: Findings, robot: Robot, heard: list[Heard], seconds: float) -> None:
+def rates(findings: Findings, transport: Transport, robot: Robot, heard: list[Heard], seconds: float) -> None:
     """Whether inputs come often and evenly enough for their maximum age."""
     for source, what in zip(robot.inputs, heard, strict=True):
         if len(what.times) < 2:
-            findings.add(False, f"{source.topic}: {len(what.times)} messages in {seconds:g} s, expected a stream")
+            text = f"{source.topic}: {len(what.times)} messages in {seconds:g} s, expected a stream"
+            publishers, _ = answer(partial(transport.publishers, source.topic))
+            findings.add(False, text + (DEAF if publishers and not what.times else ""))
             continue
         gap, rate = float(np.diff(what.times).max()), (len(what.times) - 1) / (what.times[-1] - what.times[0])
         text = f"{source.topic}: {rate:.1f} Hz, longest gap {1000 * gap:.0f} ms (may be {1000 * source.max_age:.0f})"

@@ -354,9 +354,7 @@ def _array(number: Number, limit: int) -> Codec:
         return value
 
     def convert(value: Any) -> array[Any]:
-        if not isinstance(value, array):
-            value = _from_any(value, number)
-        return check(value)
+        return check(_from_any(value, number))
 
     doubles = code == "d" and not limit  # joint positions: worth a short cut
 

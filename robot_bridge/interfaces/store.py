@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -18,7 +19,9 @@ from robot_bridge.errors import UserError, unknown
 from robot_bridge.interfaces.fields import FILLER, Codec, codec_for
 from robot_bridge.interfaces.message import Action, Message, Service, make_class
 
-DISTROS = {"humble": Stores.ROS2_HUMBLE, "jazzy": Stores.ROS2_JAZZY}
+LOGGER = logging.getLogger(__name__)
+
+DISTROS = {"humble": Stores.ROS2_HUMBLE, "jazzy": Stores.ROS2_JAZZY}  # oldest first
 DEFINITIONS = Path(__file__).parent / "definitions"
 
 
@@ -27,7 +30,7 @@ class Store:
 
     def __init__(self, distro: str) -> None:
         if distro not in DISTROS:
-            raise UserError(f"ROS distribution is {distro}: expected {' or '.join(DISTROS)}; set ROS_DISTRO")
+            raise UserError(f"ROS distribution is {distro}: expected {' or '.join(DISTROS)}; choose one of them")
         self.distro = distro
         self.typestore: Typestore = get_typestore(DISTROS[distro])
         self._files: dict[str, Path] = {}
@@ -148,12 +151,20 @@ _store_lock = threading.Lock()
 
 
 def store() -> Store:
-    """The process's store, made on first use: of `use_distro`, else of ROS_DISTRO, else of Humble."""
+    """The process's store, made on first use: of `use_distro`, else of ROS_DISTRO, else of Humble.
+
+    For a distribution that is not known, it has the newest known one's definitions, and says so.
+    """
     global _store
     if _store is None:
         with _store_lock:
             if _store is None:
-                _store = Store(os.environ.get("ROS_DISTRO", "humble"))
+                distro = os.environ.get("ROS_DISTRO") or "humble"
+                if distro not in DISTROS:
+                    newest = list(DISTROS)[-1]
+                    LOGGER.warning("ROS_DISTRO is %s, whose messages are not known: %s's are used", distro, newest)
+                    distro = newest
+                _store = Store(distro)
     return _store
 
 

@@ -132,7 +132,7 @@ def _transition(transition: Transition) -> Message:
 def _transitions(transitions: tuple[Transition, ...]) -> Message:
     return {
         "available_transitions": [
-            {"transition": _transition(t), "start_state": _state(t.start), "goal_state": _state(t.goal)}
+            {"transition": _transition(t), "start_state": _state(t.start), "goal_state": _state(t.during)}
             for t in transitions
         ]
     }

@@ -47,6 +47,7 @@ BEHIND = 0.1  # of a period that a tick is to come after its input: inputs come 
 DRIFT = 0.005  # of a period
 RECENT = 500  # ticks that diagnostics tell the timing of: a look at all of them would hold up the loop
 STALLED = 5  # periods without a tick after which what was planned is out of date
+RENEWAL = 2.0  # s of an input's silence, after which it is subscribed anew
 QUEUE = 10  # messages of an input that may wait: several senders share a topic
 REPORTED = 10  # errors that are told with all their lines
 RIVAL = 2.0  # s since another node was heard for which enabling is refused
@@ -122,7 +123,8 @@ class PolicyNode:
         transport = self.transport
         add = self._closables.append
         for i, source in enumerate(self.robot.inputs):
-            add(transport.subscribe(source.topic, source.type, self._receiver(i), queue_length=QUEUE))
+            listen = self._receiver(i)
+            add(transport.subscribe(source.topic, source.type, listen, queue_length=QUEUE, renew_after=RENEWAL))
         if self.mode == "run":
             for sender in self.senders:
                 sender.open()

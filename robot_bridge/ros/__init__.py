@@ -81,25 +81,31 @@ def shutdown(*, context: Context | None = None, uninstall_handlers: bool | None 
         RuntimeError: not initialised, or shut down already, by Ctrl-C for instance; `try_shutdown` does not mind.
     """
     chosen = context or get_default_context()
+    _stop_spinning(chosen)
     try:
         chosen.shutdown()
     finally:
-        _clean_up(chosen, uninstall_handlers)
+        _restore_signals(chosen, uninstall_handlers)
 
 
 def try_shutdown(*, context: Context | None = None, uninstall_handlers: bool | None = None) -> None:
     """Shut down, unless that was done."""
     chosen = context or get_default_context()
+    _stop_spinning(chosen)
     chosen.try_shutdown()
-    _clean_up(chosen, uninstall_handlers)
+    _restore_signals(chosen, uninstall_handlers)
 
 
-def _clean_up(context: Context, uninstall_handlers: bool | None) -> None:
+def _stop_spinning(context: Context) -> None:
+    """Before the context ends, so that a `spin` in another thread returns instead of raising."""
     global _executor
     if context is get_default_context():
         executor, _executor = _executor, None
         if executor is not None:
             executor.shutdown(timeout_sec=0.0)  # it runs nothing more; a callback under way ends by itself
+
+
+def _restore_signals(context: Context, uninstall_handlers: bool | None) -> None:
     if uninstall_handlers or (uninstall_handlers is None and context is get_default_context()):
         _signals.uninstall_signal_handlers()
 
@@ -145,7 +151,7 @@ def spin(node: Node, executor: Executor | None = None) -> None:
 
     Raises:
         KeyboardInterrupt: Ctrl-C.
-        ExternalShutdownException: shut down from outside, by SIGTERM or another thread.
+        ExternalShutdownException: shut down by SIGTERM. After `shutdown` in another thread it returns.
         what a callback raises.
     """
     executor = executor or get_global_executor()

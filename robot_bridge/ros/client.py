@@ -129,7 +129,7 @@ class Client(QueueEntity):
         if values is None:
             raise ServiceError(f"{self.srv_name}: {error}")
         try:
-            return from_dict(self.srv_type.Response, values, allow_nan=True)
+            return from_dict(self.srv_type.Response, values, allow_nan=True, partial=True)
         except MessageError as wrong:
             raise ServiceError(f"{self.srv_name}: {wrong}") from None
 

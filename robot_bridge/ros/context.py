@@ -15,6 +15,7 @@ from robot_bridge.errors import require
 from robot_bridge.ros.arguments import Arguments
 from robot_bridge.ros.exceptions import NotInitializedException
 from robot_bridge.transport import RosbridgeTransport, Transport
+from robot_bridge.transport.connection import with_token
 
 URL = "ws://127.0.0.1:9090"
 
@@ -74,10 +75,7 @@ class Context:
             self._owned = transport is None
             if transport is None:
                 url = url or os.environ.get("ROSBRIDGE_URL") or URL
-                token = token or os.environ.get("ROSBRIDGE_TOKEN")
-                if token:
-                    url += ("&" if "?" in url else "?") + f"token={token}"
-                transport = RosbridgeTransport(url)
+                transport = RosbridgeTransport(with_token(url, token or os.environ.get("ROSBRIDGE_TOKEN")))
                 transport.start(connect_timeout)
             self._transport = transport
             self._domain_id = domain_id

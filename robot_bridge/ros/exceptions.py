@@ -23,7 +23,7 @@ class ROSInterruptException(Exception):
         super().__init__("rclpy.shutdown() has been called", *args)
 
 
-class InvalidHandle(Exception):
+class InvalidHandle(RuntimeError):
     """A publisher, subscription … was used after it was destroyed."""
 
 

@@ -111,7 +111,8 @@ class Executor(ABC):
         """Run callbacks until the context or the executor is shut down.
 
         Raises:
-            ExternalShutdownException: the context was shut down from outside, while this waited.
+            ExternalShutdownException: the context was shut down from outside, while this waited; not raised by the
+                MultiThreadedExecutor, as in rclpy.
         """
         while self._context.ok() and not self._is_shutdown:
             self.spin_once()
@@ -184,10 +185,10 @@ class Executor(ABC):
             while True:
                 if self._errors:
                     raise self._errors.popleft()
-                if not self._context.ok():
-                    raise ExternalShutdownException
                 if self._is_shutdown:
                     raise ShutdownException
+                if not self._context.ok():
+                    raise ExternalShutdownException
                 if condition is not None and condition():
                     raise ConditionReachedException
                 if self._room() and (task := self._collect()) is not None:
@@ -295,7 +296,7 @@ class MultiThreadedExecutor(Executor):
     def _spin_once(self, timeout_sec: float | None, condition: Callable[[], bool] | None) -> None:
         try:
             task = self._next(timeout_sec, condition)
-        except (TimeoutException, ShutdownException, ConditionReachedException):
+        except (TimeoutException, ShutdownException, ConditionReachedException, ExternalShutdownException):
             return
         self._pool.submit(self._run_and_report, task)
 

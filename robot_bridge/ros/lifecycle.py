@@ -266,5 +266,5 @@ def _transition(transition: Transition) -> Any:
 
 def _description(transition: Transition) -> Any:
     return get_interface("lifecycle_msgs/msg/TransitionDescription")(
-        transition=_transition(transition), start_state=_state(transition.start), goal_state=_state(transition.goal)
+        transition=_transition(transition), start_state=_state(transition.start), goal_state=_state(transition.during)
     )

@@ -94,8 +94,8 @@ class Node(NodeParameters):
         self._clock = ROSClock()
         self._logger = get_logger(self.get_fully_qualified_name().strip("/").replace("/", "."))
         for arguments in self._arguments:
-            if arguments.log_level:
-                self._logger.set_level(get_logging_severity_from_string(arguments.log_level))
+            for logger, level in arguments.log_levels:
+                (get_logger(logger) if logger else self._logger).set_level(get_logging_severity_from_string(level))
         self._context._members.add(self)
 
         self._rosout = self._parameter_events = None
@@ -201,11 +201,13 @@ class Node(NodeParameters):
         full = expand_topic_name(name, self._name, self._namespace)
         if not only_expand:
             for arguments in self._arguments:
-                for node, source, target in arguments.remaps:
-                    if source.startswith("__") or node not in (None, self._name):
+                for rule in arguments.remaps:
+                    if rule.source.startswith("__") or rule.node not in (None, self._name):
                         continue
-                    if expand_topic_name(source, self._name, self._namespace) == full:
-                        return expand_topic_name(target, self._name, self._namespace)
+                    if rule.kind not in ("", "service" if is_service else "topic"):
+                        continue
+                    if expand_topic_name(rule.source, self._name, self._namespace) == full:
+                        return expand_topic_name(rule.target, self._name, self._namespace)
         return full
 
     # Making and destroying --------------------------------------------------------------------------------------------

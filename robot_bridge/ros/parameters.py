@@ -66,9 +66,9 @@ class Parameters:
                     raise InvalidParameterTypeException(parameter, Type(descriptor.type).name)
                 raise InvalidParameterValueException(name, parameter.value, result.reason)
             self._declared[name].parameter = parameter
+        for callback in self.post_set:
+            callback([parameter])
         if parameter.type_ is not Type.NOT_SET:
-            for callback in self.post_set:
-                callback([parameter])
             self._changed([parameter], [], [])
         return parameter
 
@@ -210,8 +210,6 @@ class Parameters:
             reason = _objection(parameter, known.descriptor, declaring) if known is not None else ""
             if reason:
                 return result(successful=False, reason=reason)
-        if batch and all(p.type_ is Type.NOT_SET for p in batch) and declaring:
-            return result(successful=True)
         for callback in list(self.on_set):
             answer = callback(batch)
             if not isinstance(answer, result):

@@ -9,12 +9,13 @@ from robot_bridge.ros.callback_groups import CallbackGroup
 from robot_bridge.ros.context import Context
 from robot_bridge.ros.entity import Entity
 from robot_bridge.ros.exceptions import RCLError
-from robot_bridge.ros.qos import QoSProfile
+from robot_bridge.ros.qos import DurabilityPolicy, QoSProfile
 from robot_bridge.ros.rosapi import ask
 
 
 class Publisher(Entity):
-    """Sends messages of one topic, at once or never: nothing is queued for later."""
+    """Sends messages of one topic, at once or never: nothing is queued for later. With TRANSIENT_LOCAL durability, the
+    server keeps the last message for subscribers that come later."""
 
     def __init__(
         self, context: Context, msg_type: Any, topic: str, qos_profile: QoSProfile, callback_group: CallbackGroup | None
@@ -25,7 +26,8 @@ class Publisher(Entity):
         self._transport = context.transport
         self.dropped = 0
         """Messages that could not be sent because there was no live connection (not in rclpy)."""
-        self._handle = self._transport.advertise(topic, type_name(msg_type))
+        latch = qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+        self._handle = self._transport.advertise(topic, type_name(msg_type), latch=latch)
 
     @property
     def topic_name(self) -> str:

@@ -55,7 +55,7 @@ def install() -> bool:
         return True
     if find_spec(REAL) is not None:
         return False
-    store()  # a wrong ROS_DISTRO is told here, not by some import later
+    store()  # a ROS_DISTRO that is not known is told here, not by some import later
     sys.meta_path.insert(0, StandInFinder())  # else `rclpy.node` would be found in our folder and loaded twice
     install_interfaces("")
     return True

@@ -12,10 +12,11 @@ from robot_bridge.ros.callback_groups import CallbackGroup
 from robot_bridge.ros.context import Context
 from robot_bridge.ros.entity import QueueEntity
 from robot_bridge.ros.logging import get_logger
-from robot_bridge.ros.qos import HistoryPolicy, QoSProfile
+from robot_bridge.ros.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from robot_bridge.ros.rosapi import ask
 from robot_bridge.ros.serialization import serialize_message
 
+RENEWAL = 3.0  # s of silence
 KEEP_ALL = 1000
 """What KEEP_ALL keeps: bounded, so that a callback that is too slow cannot fill the memory."""
 
@@ -23,8 +24,9 @@ KEEP_ALL = 1000
 class Subscription(QueueEntity):
     """Receives messages of one topic. The newest `depth` wait for the callback, older ones are dropped and counted.
 
-    NaN and infinity cross rosbridge as null and arrive as NaN. A message that is not of the type is dropped, counted
-    in `refused` and logged. The callback takes the message, or the message and a dict with `received_timestamp` (ns).
+    NaN and infinity cross rosbridge as null and arrive as NaN; fields that are missing get their defaults. A message
+    that is not of the type is dropped, counted in `refused` and logged. The callback takes the message, or the message
+    and a dict with `received_timestamp` (ns).
     """
 
     def __init__(
@@ -44,7 +46,11 @@ class Subscription(QueueEntity):
         self.refused = 0
         """Messages that were not of the type (not in rclpy)."""
         self._transport = context.transport
-        self._topic = self._transport.subscribe(topic, type_name(msg_type), self._receive, queue_length=depth)
+        # Who takes best effort expects a stream, and a renewal may cost a message.
+        renewal = RENEWAL if qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT else None
+        self._topic = self._transport.subscribe(
+            topic, type_name(msg_type), self._receive, queue_length=depth, renew_after=renewal
+        )
 
     @property
     def topic_name(self) -> str:
@@ -68,7 +74,7 @@ class Subscription(QueueEntity):
 
     def _handle_item(self, values: dict[str, Any], received: int) -> Any:
         try:
-            message: Any = from_dict(self.msg_type, values, allow_nan=True)
+            message: Any = from_dict(self.msg_type, values, allow_nan=True, partial=True)
         except MessageError as error:
             self.refused += 1
             get_logger("robot_bridge").warning(f"{self.topic}: refused: {error}", throttle_duration_sec=5.0)

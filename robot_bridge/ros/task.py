@@ -11,6 +11,8 @@ from weakref import ref
 
 T = TypeVar("T")
 
+_running = threading.local()  # `task`: the one that this thread is running
+
 
 class TaskRunner(Protocol):
     """What runs tasks: an executor."""
@@ -42,9 +44,12 @@ class Future(Generic[T]):
         if self._exception is not None and not self._exception_fetched:
             print(f"The following exception was never retrieved: {self._exception!r}", file=sys.stderr)
 
-    def __await__(self) -> Generator[Future[T], None, T | None]:
+    def __await__(self) -> Generator[None, None, T | None]:
         while not self.done():
-            yield self
+            task: Task[Any] | None = getattr(_running, "task", None)
+            if task is not None:  # else some other event loop awaits, asyncio's for instance, and asks again
+                task._awaited = self
+            yield
         return self.result()
 
     def cancel(self) -> None:
@@ -135,6 +140,7 @@ class Task(Future[T]):
         self._args, self._kwargs = args or (), kwargs or {}
         self._coroutine: Any = handler if inspect.iscoroutine(handler) else None
         self._executing = False
+        self._awaited: Future[Any] | None = None
         self._entity: Any = None
         self._ended: Callable[[], None] | None = None
         """Called once when it will not run any more."""
@@ -148,8 +154,9 @@ class Task(Future[T]):
             if self.done() or self._executing:
                 return
             self._executing = True
-        awaited: Any = None
         suspended = False
+        outer, _running.task = getattr(_running, "task", None), self
+        self._awaited = None
         try:
             if self._coroutine is None:
                 assert self._handler is not None
@@ -158,33 +165,34 @@ class Task(Future[T]):
                     self.set_result(outcome)
                     return
                 self._coroutine = outcome
-            awaited = self._coroutine.send(None)
+            self._coroutine.send(None)
             suspended = True
         except StopIteration as stop:
             self.set_result(stop.value)
         except Exception as error:
             self.set_exception(error)
         finally:
+            _running.task = outer
             self._executing = False
             if not suspended:
                 self._release()
         if suspended:
-            self._resume_after(awaited)
+            self._resume()
 
     def cancel(self) -> None:
         super().cancel()
         if not self._executing:
             self._release()
 
-    def _resume_after(self, awaited: Any) -> None:
-        executor = self._executor()
+    def _resume(self) -> None:
+        """Go on when what it awaits is done."""
+        executor, awaited = self._executor(), self._awaited
         if executor is None:
             return
-        again = executor._queue_task
-        if isinstance(awaited, Future):
-            awaited._add_waiter(lambda: again(self))
+        if awaited is not None:
+            awaited._add_waiter(lambda: executor._queue_task(self))
         else:
-            again(self)
+            executor._queue_task(self)
 
     def _release(self) -> None:
         self._handler, self._args, self._kwargs = None, (), {}

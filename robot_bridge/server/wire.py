@@ -19,7 +19,7 @@ class ProtocolError(Exception):
 
 
 MAX_DEPTH = 64  # of nested objects and arrays; no message of ROS comes near
-MAX_VALUES = 1_000_000  # of one message: more take so long to read that everybody's messages grow old; images are text
+MAX_VALUES = 500_000  # of one message: more take so long to read that everybody's messages grow old; images are text
 MAX_OBJECTS = 20_000  # objects and arrays of one message, likewise
 MAX_ID = 1_000  # characters
 MAX_NAME = 255  # characters, as in ROS

@@ -138,9 +138,9 @@ class Transport(Protocol):
     def on_connection(self, callback: Callable[[bool], None]) -> Closable:
         """Have `callback` called with `connected` whenever it changes."""
 
-    def advertise(self, topic: str, type: str) -> Closable:
+    def advertise(self, topic: str, type: str, *, latch: bool = False) -> Closable:
         """Declare that this client publishes `topic`, with a queue of one at the server. Several may declare the same;
-        the topic is unadvertised when the last one is closed.
+        the topic is unadvertised when the last one is closed. `latch`: whoever subscribes later gets the last message.
 
         Raises:
             ValueError: already advertised with another type.
@@ -162,14 +162,19 @@ class Transport(Protocol):
         type: str,
         callback: Callable[[Message], None],
         *,
-        queue_length: int = 1,
+        queue_length: int = 10,
         throttle_ms: int = 0,
+        renew_after: float | None = None,
     ) -> Closable:
         """Have `callback` called with the messages of `topic`.
 
         At most the latest `queue_length` messages wait for the callback; older ones are dropped and counted
         (`received.overrun`). With 1, a callback that cannot keep up sees only the newest. `throttle_ms`: least time
         between messages, kept by the server; where a topic is subscribed several times, the shortest holds for all.
+
+        `renew_after`: for topics that never pause. While nothing has come for so many seconds, the topic is subscribed
+        anew: a rosbridge_server takes the quality of service of the publishers that were there at its first
+        subscription, and stays deaf to others. A message that comes at that moment may be lost.
 
         NaN and infinity arrive as None: JSON has neither.
 

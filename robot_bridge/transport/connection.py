@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from robot_bridge.errors import ArgumentParser
 from robot_bridge.transport import RosbridgeTransport, Transport
@@ -31,8 +31,16 @@ def connection(args: Namespace) -> Transport:
         from robot_bridge.transport.rclpy import RclpyTransport
 
         return RclpyTransport()
-    token = os.environ.get("ROSBRIDGE_TOKEN")
-    return RosbridgeTransport(f"{args.url}/?token={quote(token)}" if token and "?" not in args.url else args.url)
+    return RosbridgeTransport(with_token(args.url, os.environ.get("ROSBRIDGE_TOKEN")))
+
+
+def with_token(url: str, token: str | None) -> str:
+    """The address with the token in it, unless there is none, or one already."""
+    parts = urlsplit(url)
+    if not token or "token=" in parts.query:
+        return url
+    query = f"{parts.query}&" if parts.query else ""
+    return urlunsplit(parts._replace(path=parts.path or "/", query=f"{query}token={quote(token, safe='')}"))
 
 
 def place(args: Namespace) -> str:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import socket
+import ssl
 import struct
 from collections import deque
 from collections.abc import Callable
@@ -277,7 +278,25 @@ class _Factory(AsyncioRosBridgeClientFactory):
             super()._open_connection()
 
     async def _connect_async(self) -> None:
+        context = ssl.create_default_context() if self.isSecure else None
         try:
-            await asyncio.wait_for(super()._connect_async(), HANDSHAKE)
-        except asyncio.TimeoutError:
+            opening = self.link.loop.create_connection(self, self.host, self.port, ssl=context)
+            await asyncio.wait_for(opening, HANDSHAKE)
+        except Exception as error:  # whatever it is, the next attempt may succeed
+            self.link.problem = _cause(error, self.host, self.isSecure)
             self._schedule_reconnect()
+
+
+def _cause(error: Exception, host: str, secure: bool) -> str:
+    """Why no connection could be opened, for people."""
+    if isinstance(error, asyncio.TimeoutError):
+        return f"{host} does not answer" + (" in TLS: perhaps it wants ws://, not wss://" if secure else "")
+    if isinstance(error, socket.gaierror):
+        return f"no computer is known by the name {host}"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.verify_message}); SSL_CERT_FILE names a file of trusted ones"
+    if isinstance(error, ssl.SSLError):
+        return "it does not speak TLS: use ws://, not wss://"
+    if isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error):
+        return f"nobody listens on that port of {host}"
+    return str(error) or type(error).__name__

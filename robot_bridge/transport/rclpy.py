@@ -83,14 +83,16 @@ class RclpyTransport:
             known.append(type)
         return lambda: known.remove(type)
 
-    def advertise(self, topic: str, type: str) -> Closing:
+    def advertise(self, topic: str, type: str, *, latch: bool = False) -> Closing:
         get_interface(type)
         forget = self._typed("publish", topic, type)
         self._publishers.setdefault(topic, [])
 
         def make(node: Any) -> Callable[[], None]:
-            qos = self._spun.module("qos").QoSProfile(depth=1)
-            publisher = node.create_publisher(self._types.find(type), topic, qos, callback_group=self._spun.group)
+            qos = self._spun.module("qos")
+            policy = qos.DurabilityPolicy.TRANSIENT_LOCAL if latch else qos.DurabilityPolicy.VOLATILE
+            profile = qos.QoSProfile(depth=1, durability=policy)
+            publisher = node.create_publisher(self._types.find(type), topic, profile, callback_group=self._spun.group)
             self._publishers[topic].append(publisher)
 
             def undo() -> None:
@@ -121,8 +123,9 @@ class RclpyTransport:
         type: str,
         callback: Callable[[Message], None],
         *,
-        queue_length: int = 1,
+        queue_length: int = 10,
         throttle_ms: int = 0,
+        renew_after: float | None = None,  # of no use here: the middleware hears publishers whenever they come
     ) -> Closing:
         if queue_length < 1 or throttle_ms < 0:
             raise ValueError(f"queue_length {queue_length}, throttle_ms {throttle_ms}: expected at least 1 and 0")

@@ -11,6 +11,7 @@ from robot_bridge.counters import Counters
 from robot_bridge.interfaces import get_interface
 from robot_bridge.transport.base import Closing, Done, GoalHandle, GoalStatus, Message, Result
 from robot_bridge.transport.base import Respond as Answer
+from robot_bridge.transport.failure import failure
 from robot_bridge.transport.rclpy_node import SpunNode
 from robot_bridge.transport.rclpy_types import Types
 
@@ -206,7 +207,7 @@ class Servers:
         forget = self._offer("service", name)
 
         async def answer(request: Any, response: Any) -> Any:
-            respond = _Respond(self._spun, self._types, ours.Response, self._types.find(type).Response)
+            respond = _Respond(self._spun, self._types, type)
             try:
                 handler(self._types.inward(request, ours.Request), respond)
             except Exception as error:
@@ -273,16 +274,16 @@ class Servers:
 class _Respond:
     """Answers one request; see `Respond`."""
 
-    def __init__(self, spun: SpunNode, types: Types, ours: Any, theirs: Any) -> None:
-        self._spun, self._types, self._ours, self._theirs = spun, types, ours, theirs
+    def __init__(self, spun: SpunNode, types: Types, type: str) -> None:
+        self._spun, self._types, self._type = spun, types, type
         self.future = spun.future()
         self._once = threading.Lock()
 
     def __call__(self, values: Message | None, error: str | None = None) -> bool:
         if values is None:
-            fields = self._ours.get_fields_and_field_types()
-            values = {"message": error or ""} if {"success", "message"} <= fields.keys() else {}
-        response = self._types.outward(values, self._ours, self._theirs)
+            values = failure(self._type, error or "")
+        ours, theirs = get_interface(self._type), self._types.find(self._type)
+        response = self._types.outward(values, ours.Response, theirs.Response)
         if not self._once.acquire(blocking=False):
             return False
         self.future.set_result(response)

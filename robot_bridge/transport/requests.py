@@ -16,6 +16,7 @@ from robot_bridge.transport.base import Done, GoalStatus, Message, Result
 from robot_bridge.transport.callbacks import Callbacks
 from robot_bridge.transport.channel import Channel
 from robot_bridge.transport.encoding import encode
+from robot_bridge.transport.failure import failure
 
 LOGGER = logging.getLogger(__name__)
 
@@ -255,7 +256,7 @@ class Servers:
         return True
 
     def _serve(self, offer: _Offer, id: str, request: Message) -> None:
-        respond = _Respond(self, offer.name, id, self._connection)
+        respond = _Respond(self, offer, id, self._connection)
         if not self._callbacks.call(f"the service {offer.name}", offer.handler, request, respond):
             respond(None, "the service's handler failed")
 
@@ -313,8 +314,9 @@ class _Once:
 
 
 class _Respond:
-    def __init__(self, servers: Servers, name: str, id: str, connection: int) -> None:
-        self._servers, self._name, self._id, self._connection = servers, name, id, connection
+    def __init__(self, servers: Servers, offer: _Offer, id: str, connection: int) -> None:
+        self._servers, self._name, self._type = servers, offer.name, offer.type
+        self._id, self._connection = id, connection
         self._first = _Once()
 
     def __call__(self, values: Message | None, error: str | None = None) -> bool:
@@ -322,7 +324,8 @@ class _Respond:
             return False
         head: Message = {"op": "service_response", "id": self._id, "service": self._name, "result": error is None}
         try:
-            body = {"values": (values or {}) if error is None else error}
+            # A rosbridge_server takes an object only, of the type's fields; `error` is for our own.
+            body = {"values": values or {}} if error is None else {"values": failure(self._type, error), "error": error}
             return self._servers.send(head | body, self._connection, last=True)
         except (TypeError, ValueError):
             self._first.undo()

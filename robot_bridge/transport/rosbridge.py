@@ -185,8 +185,8 @@ class RosbridgeTransport:
 
     # Topics -----------------------------------------------------------------------------------------------------------
 
-    def advertise(self, topic: str, type: str) -> Closable:
-        return Closing(self._topics.advertise(topic, type))
+    def advertise(self, topic: str, type: str, *, latch: bool = False) -> Closable:
+        return Closing(self._topics.advertise(topic, type, latch))
 
     def publish(self, topic: str, message: Message) -> bool:
         return self._topics.publish(topic, message)
@@ -197,10 +197,11 @@ class RosbridgeTransport:
         type: str,
         callback: Callable[[Message], None],
         *,
-        queue_length: int = 1,
+        queue_length: int = 10,
         throttle_ms: int = 0,
+        renew_after: float | None = None,
     ) -> Closable:
-        return Closing(self._topics.subscribe(topic, type, callback, queue_length, throttle_ms))
+        return Closing(self._topics.subscribe(topic, type, callback, queue_length, throttle_ms, renew_after))
 
     def _receive_stream(self, message: Message) -> None:
         if not self._topics.receive(message):

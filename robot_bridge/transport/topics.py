@@ -49,13 +49,14 @@ class Topics:
 
     # Outwards ---------------------------------------------------------------------------------------------------------
 
-    def advertise(self, topic: str, type: str) -> Callable[[], None]:
+    def advertise(self, topic: str, type: str, latch: bool) -> Callable[[], None]:
         """See `Transport.advertise`; returns what ends it."""
         with self._lock:
             advertised = self._advertised.setdefault(topic, _Advertised(type))
             if advertised.type != type:
                 raise ValueError(f"{topic} is advertised with the type {advertised.type} already, not {type}")
             advertised.users += 1
+            advertised.latch = advertised.latch or latch
             self._channel.declare(advertised.operation(topic))
         return lambda: self._unadvertise(topic, advertised)
 
@@ -68,9 +69,11 @@ class Topics:
 
     def publish(self, topic: str, message: Message) -> bool:
         """See `Transport.publish`."""
-        if topic not in self._advertised:
+        advertised = self._advertised.get(topic)
+        if advertised is None:
             raise ValueError(f"{topic} is not advertised: call advertise() first")
-        text = encode({"op": "publish", "topic": topic, "msg": message})
+        latch = {"latch": True} if advertised.latch else {}
+        text = encode({"op": "publish", "topic": topic, "msg": message} | latch)
         obstacle = self._channel.obstacle()
         if obstacle is None:
             with self._lock:
@@ -104,7 +107,13 @@ class Topics:
     # Inwards ----------------------------------------------------------------------------------------------------------
 
     def subscribe(
-        self, topic: str, type: str, callback: Callable[[Message], None], queue_length: int, throttle_ms: int
+        self,
+        topic: str,
+        type: str,
+        callback: Callable[[Message], None],
+        queue_length: int,
+        throttle_ms: int,
+        renew_after: float | None,
     ) -> Callable[[], None]:
         """See `Transport.subscribe`; returns what ends it."""
         if queue_length < 1 or throttle_ms < 0:
@@ -116,7 +125,23 @@ class Topics:
             subscription = _Subscription(callback, queue_length, throttle_ms)
             subscribed.subscriptions = (*subscribed.subscriptions, subscription)
             self._channel.declare(subscribed.operation())
+        if renew_after is not None:
+            self._channel.run(self._watch, subscribed, subscription, renew_after)
         return lambda: self._unsubscribe(subscribed, subscription)
+
+    def _watch(self, topic: _Topic, subscription: _Subscription, renew_after: float) -> None:
+        """On the I/O thread: subscribe anew while nothing comes."""
+        if subscription.closed:
+            return
+        now = time.monotonic()
+        if self._channel.connected and now - topic.heard >= renew_after:
+            topic.heard = now
+            with self._lock:
+                if self._topics.get(topic.name) is topic:
+                    self._channel.declare(topic.ending())
+                    self._channel.declare(topic.operation())
+                    self._counters.add("renewed")
+        asyncio.get_running_loop().call_later(renew_after / 4, self._watch, topic, subscription, renew_after)
 
     def _unsubscribe(self, topic: _Topic, subscription: _Subscription) -> None:
         with self._lock:
@@ -126,7 +151,7 @@ class Topics:
                 self._channel.declare(topic.operation())
             elif self._topics.get(topic.name) is topic:
                 del self._topics[topic.name]
-                self._channel.declare({"op": "unsubscribe", "id": f"subscribe:{topic.name}", "topic": topic.name})
+                self._channel.declare(topic.ending())
 
     def receive(self, message: Message) -> bool:
         """Take a message of a topic; False if it is none."""
@@ -140,6 +165,7 @@ class Topics:
         if topic is None:
             self._counters.add("received.unexpected")
             return True
+        topic.heard = time.monotonic()
         for subscription in topic.subscriptions:
             # Delivered only after everything that has arrived was read: so a slow callback sees the latest.
             if len(subscription.waiting) == subscription.waiting.maxlen:
@@ -165,11 +191,12 @@ class Topics:
 class _Advertised:
     type: str
     users: int = 0
+    latch: bool = False
 
     def operation(self, topic: str) -> Message:
         # A queue of one: rosbridge_server's publishers are transient local, and late subscribers get what is queued.
         head: Message = {"op": "advertise", "id": f"advertise:{topic}", "topic": topic, "type": self.type}
-        return head | {"latch": False, "queue_size": 1}
+        return head | {"latch": self.latch, "queue_size": 1}
 
 
 class _Subscription:
@@ -190,6 +217,11 @@ class _Topic:
     name: str
     type: str
     subscriptions: tuple[_Subscription, ...] = field(default=())
+    heard: float = field(default_factory=time.monotonic)
+    """When the last message came, or it was subscribed."""
+
+    def ending(self) -> Message:
+        return {"op": "unsubscribe", "id": f"subscribe:{self.name}", "topic": self.name}
 
     def operation(self) -> Message:
         return {

@@ -118,7 +118,7 @@ class HubTransport:
     def on_connection(self, callback: Callable[[bool], None]) -> Closer:
         return Closer(lambda: None)
 
-    def advertise(self, topic: str, type: str) -> Closer:
+    def advertise(self, topic: str, type: str, *, latch=False) -> Closer:
         self.hub.advertised[topic].append(type)
         return Closer(lambda: self.hub.advertised[topic].remove(type))
 
@@ -137,7 +137,7 @@ class HubTransport:
         for callback in list(self.hub.subscriptions[topic]):
             self.hub.post(callback, values)
 
-    def subscribe(self, topic: str, type: str, callback: Callable, *, queue_length=1, throttle_ms=0) -> Closer:
+    def subscribe(self, topic: str, type: str, callback: Callable, *, queue_length=10, **_: object) -> Closer:
         assert queue_length >= 1
         self.hub.subscriptions[topic].append(callback)
         return Closer(lambda: self.hub.subscriptions[topic].remove(callback))

@@ -277,7 +277,7 @@ class ActionClient(Entity):
         if goal.feedback_callback is None or goal.result.done():
             return None
         try:
-            feedback = from_dict(self._action_type.Feedback, values, allow_nan=True)
+            feedback = from_dict(self._action_type.Feedback, values, allow_nan=True, partial=True)
         except MessageError as error:
             get_logger("robot_bridge").warning(
                 f"{self._action_name}: feedback refused: {error}", throttle_duration_sec=5
@@ -297,7 +297,7 @@ class ActionClient(Entity):
         result = self._action_type.Result()
         try:
             if values is not None:
-                result = from_dict(self._action_type.Result, values, allow_nan=True)
+                result = from_dict(self._action_type.Result, values, allow_nan=True, partial=True)
         except MessageError as wrong:
             error, status = str(wrong), GoalStatus.UNKNOWN
         if error is not None:
@@ -309,8 +309,7 @@ class ActionClient(Entity):
             if status == GoalStatus.CANCELED:
                 future.set_result(cancel(goals_canceling=[_info(goal)]))
             else:
-                late = status in (GoalStatus.SUCCEEDED, GoalStatus.ABORTED)
-                future.set_result(cancel(return_code=cancel.ERROR_GOAL_TERMINATED if late else cancel.ERROR_REJECTED))
+                future.set_result(cancel(return_code=cancel.ERROR_REJECTED))
         goal.result.set_result(ActionResult(status, result))
 
     def _forget_goal(self, goal: _Goal) -> None:

@@ -128,6 +128,19 @@ def test_check_names_what_is_wrong(server: RosbridgeServer, arm: Arm) -> None:
     assert "joint a is at 1.300, outside of -1.000 to 1.000" in findings(server.url, arm_robot(inputs=PATIENT))["WRONG"]
 
 
+def test_check_tells_of_what_no_client_of_a_rosbridge_can_mend(server: RosbridgeServer, arm: Arm) -> None:
+    silent = RosbridgeTransport(server.url)
+    silent.start()
+    silent.advertise("/objects", "sensor_msgs/msg/JointState")
+    follow = (Output("follow", "/follow", ("a", "b")),)
+    found = findings(server.url, arm_robot(inputs=(*PATIENT, Input("/objects")), outputs=follow))
+    silent.close()
+    assert any(
+        "/objects: 0 messages in 0.5 s, expected a stream; it has a publisher" in text for text in found["WRONG"]
+    )
+    assert any("goes on offering an action after its server has ended" in text for text in found["note"])
+
+
 def test_a_policy_on_a_robot_over_a_real_bridge(server: RosbridgeServer, arm: Arm) -> None:
     transport = RosbridgeTransport(server.url)
     node = PolicyNode(transport, arm_policy(target=0.3), arm_robot(inputs=PATIENT), say=lambda line: None)

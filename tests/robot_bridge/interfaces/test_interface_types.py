@@ -149,3 +149,16 @@ def test_camera_info_has_fixed_arrays():
     assert to_dict(info)["k"] == [1.0] * 9
     assert from_dict(CameraInfo, to_dict(info)) == info
     assert MultiArrayLayout().dim == []
+
+
+@pytest.mark.parametrize(("value", "used"), [("", "humble"), ("humble", "humble"), ("lyrical", "jazzy")])
+def test_a_distribution_that_is_unset_or_not_known(value, used):
+    code = "from robot_bridge.interfaces.store import store; print(store().distro)"
+    environment = {"ROS_DISTRO": value}
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, env=environment, cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout.split() == [used]
+    assert ("ROS_DISTRO is lyrical, whose messages are not known: jazzy's are used" in done.stderr) == (
+        value == "lyrical"
+    )

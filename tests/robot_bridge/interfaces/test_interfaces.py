@@ -22,10 +22,21 @@ pytest.importorskip("rosbags", reason="the robot extra is not installed")
 from robot_bridge.interfaces.control_msgs.action import FollowJointTrajectory, GripperCommand
 from robot_bridge.interfaces.control_msgs.msg import JointJog, JointTolerance, JointTrajectoryControllerState
 from robot_bridge.interfaces.diagnostic_msgs.msg import DiagnosticStatus
-from robot_bridge.interfaces.geometry_msgs.msg import Point, Pose, Quaternion
+from robot_bridge.interfaces.geometry_msgs.msg import Point, Pose, PoseWithCovariance, Quaternion
 from robot_bridge.interfaces.sensor_msgs.msg import Image, Imu, JointState
 from robot_bridge.interfaces.shape_msgs.msg import SolidPrimitive
-from robot_bridge.interfaces.std_msgs.msg import Bool, Empty, Float32, Header, Int8, String, UInt64
+from robot_bridge.interfaces.std_msgs.msg import (
+    Bool,
+    Empty,
+    Float32,
+    Float64MultiArray,
+    Header,
+    Int8,
+    Int32MultiArray,
+    String,
+    UInt8MultiArray,
+    UInt64,
+)
 from robot_bridge.interfaces.std_srvs.srv import SetBool, Trigger
 from robot_bridge.interfaces.trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
@@ -113,16 +124,12 @@ def test_keyword_arguments():
         (String, "data", b"x", "data: expected str, got bytes"),
         (DiagnosticStatus, "level", 2, "level: expected bytes of length 1, got int"),
         (DiagnosticStatus, "level", b"ab", "level: expected one byte"),
-        (JointState, "position", [1.0, 2], r"position\[1\]: expected float, got int"),
-        (JointState, "position", np.zeros(2), r"position: expected a sequence of float, got ndarray; use .tolist\(\)"),
         (JointState, "position", 1.0, "position: expected a sequence of float, got float"),
-        (JointState, "position", array("f", [1]), r"position: expected array\('d'\), got array\('f'\)"),
         (JointState, "name", "joint", "name: expected a sequence of string, got str"),
         (JointState, "name", ["a", 1], r"name\[1\]: expected str, got int"),
         (JointState, "header", {}, "header: expected Header, got dict"),
         (Image, "data", [256], r"data\[0\]: 256 is beyond uint8"),
         (Imu, "orientation_covariance", [0.0] * 8, "orientation_covariance: 8 elements, expected 9"),
-        (Imu, "orientation_covariance", np.zeros(9, np.float32), "expected an array of float64, got float32"),
         (SolidPrimitive, "dimensions", [1.0] * 4, "dimensions: 4 elements, at most 3 allowed"),
         (JointTrajectory, "points", [JointState()], r"points\[0\]: expected JointTrajectoryPoint, got JointState"),
     ],
@@ -135,8 +142,52 @@ def test_assignment_is_checked(cls, field, value, text):
     assert type_name(cls) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert message == before
-    with pytest.raises(AssertionError, match=text):
+    with pytest.raises(AssertionError, match=f"^{type_name(cls)}: {field}"):
         cls(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("cls", "field", "value", "text"),
+    [
+        (JointState, "position", [1.0, 2], r"position\[1\]: expected float, got int"),
+        (JointState, "position", np.zeros(2), r"position: expected a sequence of float, got ndarray; use .tolist\(\)"),
+        (JointState, "position", array("f", [1]), r"position: expected array\('d'\), got array\('f'\)"),
+        (Imu, "orientation_covariance", np.zeros(9, np.float32), "expected an array of float64, got float32"),
+    ],
+)
+def test_assignment_converts_no_numbers(cls, field, value, text):
+    with pytest.raises(AssertionError, match=text):
+        setattr(cls(), field, value)
+
+
+@pytest.mark.parametrize(
+    ("cls", "field", "value", "kept"),
+    [
+        (Float64MultiArray, "data", [0, 1], array("d", [0.0, 1.0])),
+        (Float64MultiArray, "data", np.zeros(2), array("d", [0.0, 0.0])),
+        (Float64MultiArray, "data", (i for i in range(2)), array("d", [0.0, 1.0])),
+        (Float64MultiArray, "data", array("f", [1]), array("d", [1.0])),
+        (JointTrajectoryPoint, "positions", np.arange(3), array("d", [0.0, 1.0, 2.0])),
+        (Int32MultiArray, "data", np.arange(3), array("i", [0, 1, 2])),
+        (UInt8MultiArray, "data", b"ab", array("B", [97, 98])),
+    ],
+)
+def test_constructors_convert_numbers_as_rosidl_does(cls, field, value, kept):
+    given = getattr(cls(**{field: value}), field)
+    assert given == kept
+    assert given.typecode == kept.typecode
+
+
+def test_constructors_convert_fixed_arrays_and_copy():
+    given = np.ones(9, np.float32)
+    covariance = Imu(orientation_covariance=given).orientation_covariance
+    given[0] = 5
+    assert covariance.dtype == np.float64
+    assert covariance.tolist() == [1.0] * 9
+    assert PoseWithCovariance(covariance=[0] * 36).covariance.dtype == np.float64
+    for value in ([0.5], np.array([0.5]), [2**40]):  # no float becomes an integer, and none overflows
+        with pytest.raises(AssertionError, match="expected numbers for int32"):
+            Int32MultiArray(data=value)
 
 
 def test_what_may_be_assigned():

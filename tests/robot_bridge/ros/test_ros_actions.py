@@ -192,7 +192,7 @@ def test_by_default_a_cancel_is_refused(node):
     cancel = handle.cancel_goal_async()
     complete_later = threading.Timer(0.1, gate.set_result, (None,))
     complete_later.start()
-    assert complete(node, cancel).return_code == 3
+    assert complete(node, cancel).return_code == 1  # ERROR_REJECTED
     assert complete(node, handle.get_result_async()).status == GoalStatus.STATUS_SUCCEEDED
 
 
@@ -357,6 +357,7 @@ def test_lifecycle_services(node, arm):
     assert len(call(GetAvailableStates, "get_available_states", GetAvailableStates.Request()).available_states) == 11
     possible = call(GetAvailableTransitions, "get_available_transitions", GetAvailableTransitions.Request())
     assert [t.transition.label for t in possible.available_transitions] == ["deactivate", "shutdown"]
+    assert [t.goal_state.label for t in possible.available_transitions] == ["deactivating", "shuttingdown"]
     graph = call(GetAvailableTransitions, "get_transition_graph", GetAvailableTransitions.Request())
     assert {t.transition.label for t in graph.available_transitions} == {
         "configure",

@@ -1,7 +1,8 @@
-"""Context, names and rates of the rclpy-shaped layer behave as rclpy's (shared/ROS.md)."""
+"""Context, names and rates of the rclpy-shaped layer behave as rclpy's."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -32,8 +33,9 @@ from robot_bridge.ros.exceptions import (
     RCLError,
     ROSInterruptException,
 )
-from robot_bridge.ros.executors import ExternalShutdownException
+from robot_bridge.ros.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
 from robot_bridge.ros.node import Node
+from robot_bridge.ros.task import Future
 
 # Context --------------------------------------------------------------------------------------------------------------
 
@@ -103,11 +105,76 @@ def test_use_after_the_end(node, hub):
     assert hub.empty
 
 
+def test_rules_for_services_leave_topics_alone(transport):
+    rclpy.init(args=["--ros-args", "-r", "rosservice://a:=b", "-r", "rostopic://c:=d"], transport=transport)
+    node = Node("n")
+    names = [node.resolve_topic_name("a"), node.resolve_service_name("a"), node.resolve_topic_name("c")]
+    assert names == ["/a", "/b", "/d"]
+    assert node.resolve_service_name("c") == "/c"
+
+
 def test_spin_ends_with_the_context(node):
     threading.Timer(0.1, rclpy.shutdown).start()
-    with pytest.raises(ExternalShutdownException):
-        rclpy.spin(node)
+    rclpy.spin(node)
+    assert not rclpy.ok()
     assert node.executor is None
+
+
+@pytest.mark.parametrize(
+    ("spin", "raised"),
+    [
+        (lambda node: rclpy.spin(node), None),
+        (lambda node: rclpy.spin_until_future_complete(node, Future()), None),
+        (lambda node: spin_with(SingleThreadedExecutor(), node), ExternalShutdownException),
+        (lambda node: spin_with(MultiThreadedExecutor(), node), None),
+    ],
+    ids=["spin", "until future", "single", "multi"],
+)
+@pytest.mark.parametrize("shutdown", [rclpy.shutdown, rclpy.try_shutdown])
+def test_a_shutdown_in_another_thread_ends_spinning_as_in_rclpy(node, spin, raised, shutdown):
+    outcome = []
+
+    def run():
+        try:
+            outcome.append(spin(node))
+        except ExternalShutdownException:
+            outcome.append(ExternalShutdownException)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    time.sleep(0.1)
+    shutdown()
+    thread.join(3)
+    assert outcome == [raised]
+
+
+def spin_with(executor, node):
+    executor.add_node(node)
+    executor.spin()
+
+
+def test_a_node_that_ends_in_its_own_callback_lets_spin_return_at_shutdown(node):
+    node.create_timer(0.01, node.destroy_node)
+    threading.Timer(0.2, rclpy.try_shutdown).start()
+    rclpy.spin(node)
+    assert not rclpy.ok()
+
+
+def test_publishing_after_a_shutdown_is_a_runtime_error(node):
+    publisher = node.create_publisher(String, "x", 1)
+    rclpy.shutdown()
+    with pytest.raises(RuntimeError):
+        publisher.publish(String())
+
+
+def test_asyncio_may_await_a_future():
+    future = Future()
+
+    async def main():
+        asyncio.get_running_loop().call_later(0.05, future.set_result, 7)
+        return await future
+
+    assert asyncio.run(asyncio.wait_for(main(), 3)) == 7
 
 
 def test_spin_ends_when_a_callback_shuts_down(node):
@@ -210,7 +277,7 @@ def test_names_are_resolved(node):
 
 def test_ros_arguments(transport, tmp_path):
     (tmp_path / "params.yaml").write_text(
-        "/**:\n  ros__parameters:\n    gain: 2.5\narm:\n  ros__parameters:\n    a: {b: x}\nleg:\n"
+        "/**:\n  ros__parameters:\n    gain: 2.5\n/**/arm:\n  ros__parameters:\n    a: {b: x}\nleg:\n"
         "  ros__parameters: {speed: 9}\n"
     )
     remaps = ["-r", "chat:=/talk", "-r", "__ns:=/lab", "-r", "old:__node:=arm", "-r", "leg:chat:=/no"]
@@ -257,7 +324,7 @@ def test_rates(node):
     thread = threading.Thread(target=work)
     thread.start()
     assert spin_until(node, lambda: len(woke) >= 3)
-    assert 0.03 <= woke[2] - woke[0] < 0.5
+    assert 0.02 <= woke[2] - woke[0] < 0.5
     assert node.destroy_rate(rate)
     thread.join(5)
     assert woke[-1] == "interrupted"

@@ -1,4 +1,4 @@
-"""Executors, tasks and callback groups behave as rclpy's (shared/ROS.md)."""
+"""Executors, tasks and callback groups behave as rclpy's."""
 
 from __future__ import annotations
 

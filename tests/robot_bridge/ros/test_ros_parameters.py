@@ -217,6 +217,19 @@ def test_callbacks(node, hub):
         node.set_parameters([Parameter("n", value=1)])
 
 
+def test_a_declaration_by_name_or_type_asks_the_callbacks_too(node):
+    asked, told = [], []
+    node.add_on_set_parameters_callback(lambda ps: asked.extend(ps) or SetParametersResult(successful=True))
+    node.add_post_set_parameters_callback(told.extend)
+    node.declare_parameter("typed", Parameter.Type.DOUBLE)
+    with pytest.warns(UserWarning, match="by its name only"):
+        node.declare_parameter("bare")
+    assert [p.name for p in asked] == ["typed", "bare"] == [p.name for p in told]
+    node.add_on_set_parameters_callback(lambda _: SetParametersResult(successful=False, reason="no more"))
+    with pytest.raises(InvalidParameterValueException, match="no more"):
+        node.declare_parameter("another", Parameter.Type.DOUBLE)
+
+
 def test_undeclared_ones_may_be_allowed(hub):
     node = Node("free", allow_undeclared_parameters=True, start_parameter_services=False)
     assert node.get_parameter("x").type_ is Type.NOT_SET

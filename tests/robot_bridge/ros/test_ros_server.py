@@ -233,6 +233,16 @@ def test_init_by_address_and_again(server, monkeypatch):
     until(lambda: not any(server.graph.values()))
 
 
+def test_a_token_is_quoted(monkeypatch):
+    with RosbridgeServer(port=0, token="s p+a&c/e=?") as server:
+        for query in ("", "/?x=1"):
+            rclpy.init(args=[], url=server.url + query, token="s p+a&c/e=?")
+            rclpy.shutdown()
+        monkeypatch.setenv("ROSBRIDGE_TOKEN", "s p+a&c/e=?")
+        rclpy.init(args=[], url=server.url)
+        rclpy.shutdown()
+
+
 def test_nobody_there():
     with pytest.raises(TransportError) as caught:
         rclpy.init(args=[], url="ws://127.0.0.1:9", connect_timeout=0.5)

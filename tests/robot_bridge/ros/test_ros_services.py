@@ -1,4 +1,4 @@
-"""Services behave as rclpy's (shared/ROS.md)."""
+"""Services behave as rclpy's."""
 
 from __future__ import annotations
 

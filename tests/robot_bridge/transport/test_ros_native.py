@@ -20,7 +20,7 @@ from robot_bridge.interfaces import MessageError, get_interface, to_dict
 from robot_bridge.interfaces.store import Store, store
 from robot_bridge.transport import GoalStatus, Transport, TransportError
 from robot_bridge.transport.rclpy import RclpyTransport
-from robot_bridge.transport.rclpy_types import convert
+from robot_bridge.transport.rclpy_types import Types, convert
 
 JOINTS, TRIGGER, SET_BOOL = "sensor_msgs/msg/JointState", "std_srvs/srv/Trigger", "std_srvs/srv/SetBool"
 FOLLOW = "control_msgs/action/FollowJointTrajectory"
@@ -124,6 +124,12 @@ def test_nan_arrives_as_none_and_callbacks_may_fail(pair, caplog):
     robot.advertise("/joint_states", JOINTS)
     with pytest.raises(MessageError, match="nan has no place in JSON"):
         robot.publish("/joint_states", state() | {"position": [math.nan]})
+
+
+def test_nan_is_sent_natively():
+    types = Types("robot_bridge.ros")
+    for value in (math.nan, None):
+        assert math.isnan(types.outward({"position": [value]}, JointState, JointState).position[0])
 
 
 def test_services(pair):

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("websockets", reason="the robot extra is not installed")
 pytest.importorskip("roslibpy", reason="the robot extra is not installed")
-from server_site import STRING, until
+from server_site import STRING, Raw, until
 from transport_site import (
     JOINTS,
     Answer,
@@ -116,7 +116,7 @@ def test_a_slow_callback_sees_the_newest_and_delays_no_one(site: Site) -> None:
         ages.append(time.monotonic() - message["t"])
         time.sleep(0.03)
 
-    sink.subscribe("/x", "a/msg/T", slow)
+    sink.subscribe("/x", "a/msg/T", slow, queue_length=1)
     sink.subscribe("/x", "a/msg/T", lambda m: every.append(m["i"]), queue_length=1000)
     source.advertise("/x", "a/msg/T")
     site.settle()
@@ -146,6 +146,46 @@ def test_a_callback_that_raises_starves_nobody(site: Site, caplog: pytest.LogCap
             until(lambda i=i: len(got) > i)
     assert sink.counters["callback_errors"] == 3
     assert sum("subscription of /x raised" in record.message for record in caplog.records) == 1
+
+
+def test_a_latched_message_reaches_whoever_subscribes_later(site: Site) -> None:
+    source, sink = site.transport(), site.transport()
+    latched = source.advertise("/map", STRING, latch=True)
+    source.advertise("/plain", STRING)
+    site.settle()
+    for data in ("old", "new"):
+        source.publish("/map", {"data": data})
+        source.publish("/plain", {"data": data})
+    site.settle()
+    got: list[dict] = []
+    sink.subscribe("/plain", STRING, got.append)
+    sink.subscribe("/map", STRING, got.append)
+    until(lambda: got == [{"data": "new"}])
+    latched.close()
+    site.settle()
+    later: list[dict] = []
+    site.transport().subscribe("/map", STRING, later.append)
+    site.settle()
+    assert later == []
+
+
+def test_a_silent_stream_is_subscribed_anew(site: Site) -> None:
+    """A rosbridge_server stays deaf to a publisher whose quality of service the first subscription does not fit."""
+    raw, sink = Raw(site.server.url), site.transport()
+    got: list[dict] = []
+    sink.subscribe("/stream", STRING, got.append, renew_after=0.2)
+    sink.subscribe("/events", STRING, got.append)
+    until(lambda: sink.counters["renewed"] >= 2)
+    raw.send("advertise", topic="/stream", type=STRING)
+    end = time.monotonic() + 0.6
+    while time.monotonic() < end:
+        raw.send("publish", topic="/stream", msg={"data": "x"})
+        time.sleep(0.02)
+    before = sink.counters["renewed"]
+    assert before <= 4  # none while messages come
+    assert len(got) > 20
+    until(lambda: sink.counters["renewed"] > before)
+    raw.close()
 
 
 def test_a_blocked_io_thread_makes_nothing_old(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 
@@ -12,13 +13,15 @@ pytest.importorskip("roslibpy", reason="the robot extra is not installed")
 from server_site import STRING, Raw, until
 from transport_site import (
     Answer,
+    Peer,
     Site,
     ask,
+    transport_peer,  # noqa: F401 (a fixture)
     transport_site,  # noqa: F401 (a fixture)
 )
 
 from robot_bridge.server import RosbridgeServer
-from robot_bridge.transport import GoalStatus, RosbridgeTransport, TransportError
+from robot_bridge.transport import GoalStatus, RosbridgeTransport, TransportError, link
 
 # Actions --------------------------------------------------------------------------------------------------------------
 
@@ -171,12 +174,42 @@ def close_here(transport: RosbridgeTransport) -> BaseException:
     return caught.value
 
 
+def answered(received: list[dict]) -> list[dict]:
+    return [message for message in received if message["op"] == "service_response"]
+
+
+def test_a_failed_service_is_told_by_the_fields_of_its_type(peer: Peer) -> None:
+    """A rosbridge_server passes objects on only: with a text for `values` its caller would wait for ever."""
+    transport = RosbridgeTransport(peer.url)
+    for service, kind in (("/t", "std_srvs/srv/Trigger"), ("/e", "std_srvs/srv/Empty"), ("/o", "own_msgs/srv/Own")):
+        transport.advertise_service(service, kind, lambda *_: 1 / 0)
+    transport.start()
+    until(lambda: any(("advertise_service", "/o") in ops for ops in peer.ops()))
+    (requests,) = [i for i, ops in enumerate(peer.ops()) if ("advertise_service", "/o") in ops]
+    for service in ("/t", "/e", "/o"):
+        peer.open[requests].send(json.dumps({"op": "call_service", "id": service, "service": service, "args": {}}))
+    until(lambda: len(answered(peer.connections[requests])) == 3)
+    answers = answered(peer.connections[requests])
+    transport.close()
+    failed = "the service's handler failed"
+    assert [a["values"] for a in answers] == [{"success": False, "message": failed}, {}, {}]
+    assert {(a["result"], a["error"]) for a in answers} == {(False, failed)}
+
+
+def test_a_server_that_speaks_no_tls_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "HANDSHAKE", 0.1)
+    told = "does not answer in TLS: perhaps it wants ws://, not wss://"
+    with RosbridgeServer(port=0) as server, pytest.raises(TransportError, match=told):
+        RosbridgeTransport(server.url.replace("ws:", "wss:")).start(0.5)
+
+
 def test_a_failed_start_says_why_in_one_line() -> None:
     threads = threading.active_count()
     with RosbridgeServer(port=0, token="secret") as server:
         for url, part in (
             ("http://127.0.0.1:9090", "'http://127.0.0.1:9090' is no websocket address like ws://host:9090"),
-            ("ws://127.0.0.1:1", "no connection to ws://127.0.0.1:1 within 0.3 s: nobody answers there"),
+            ("ws://127.0.0.1:1", "no connection to ws://127.0.0.1:1 within 0.3 s: nobody listens on that port"),
+            ("ws://no-such-robot.invalid:9090", "no computer is known by the name no-such-robot.invalid"),
             (
                 server.url + "?token=wrong",
                 f"no connection to {server.url} within 0.3 s: the server wants a .right. token",

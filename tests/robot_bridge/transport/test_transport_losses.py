@@ -137,7 +137,7 @@ def test_all_is_declared_again_before_anything_is_published(peer: Peer) -> None:
     transport.advertise("/out", STRING)
     transport.advertise("/gone", STRING).close()
     transport.start()
-    transport.subscribe("/in", STRING, print)
+    transport.subscribe("/in", STRING, print, queue_length=1)
     transport.subscribe("/in", STRING, print, queue_length=7, throttle_ms=3)
     transport.subscribe("/ended", STRING, print).close()
     transport.advertise_service("/s", "a/srv/S", print)
