@@ -20,14 +20,12 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import tyro
 
-from lapo_tf.errors import UserError, command
-
-if TYPE_CHECKING:
-    pass
+from lapo_tf import runtime
+from lapo_tf.cli import parse
+from lapo_tf.errors import UserError, command, require
 
 DESCRIPTION = """Run a trained policy in the simulator and write its scores, plots and, with --video, a film.
 
@@ -58,20 +56,6 @@ class Args:
     """Folder to write to; default: RUN/evaluation."""
 
 
-def _check(args: Args) -> None:
-    for name in ("episodes", "video_episodes"):
-        if getattr(args, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} is {getattr(args, name)}: expected at least 1")
-    if args.seed < 0:
-        raise UserError(f"--seed is {args.seed}: expected 0 or more")
-    if args.dataset is not None and not args.offline:
-        raise UserError("--dataset is for --offline: a simulator needs none")
-    if args.offline and args.video:
-        raise UserError("--video needs a simulator: leave it or --offline out")
-    if not args.run.is_dir():
-        raise UserError(f"no such run folder: {args.run}; expected one like runs/<task>/<agent>/seed0")
-
-
 def _writable(out: Path) -> Path:
     """`out` as an existing folder, tried before the long work begins."""
     try:
@@ -88,11 +72,16 @@ def _writable(out: Path) -> Path:
 @command
 def main() -> None:
     """The command."""
-    from lapo_tf import runtime
-    from lapo_tf.cli import parse
-
     args = parse(Args, description=DESCRIPTION)
-    _check(args)
+    for name in ("episodes", "video_episodes"):
+        require(getattr(args, name) >= 1, f"--{name.replace('_', '-')}", getattr(args, name), "at least 1")
+    require(args.seed >= 0, "--seed", args.seed, "0 or more")
+    if args.dataset is not None and not args.offline:
+        raise UserError("--dataset is for --offline: a simulator needs none")
+    if args.offline and args.video:
+        raise UserError("--video needs a simulator: leave it or --offline out")
+    if not args.run.is_dir():
+        raise UserError(f"no such run folder: {args.run}; expected one like runs/<task>/<agent>/seed0")
     runtime.quiet()
     runtime.configure("xla")
     from lapo_tf.runs.evaluation import describe_offline, evaluate, evaluate_offline, write_numbers

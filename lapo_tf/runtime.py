@@ -25,8 +25,8 @@ def configure(compile: Compile, threads: int | None = None) -> None:
     """Set TensorFlow's threads for the way the loop is compiled.
 
     XLA splits each product over all cores. Graph mode is faster the other way round, one thread in a product and as
-    many products side by side as there are cores (measured: REFERENCE section 5, and `lapo_tf.benchmark`). Graph mode
-    runs with op determinism, so that it repeats to the last bit as XLA does by itself.
+    many products side by side as there are cores (`python -m lapo_tf.benchmark` measures both). Graph mode runs with op
+    determinism, so that it repeats to the last bit as XLA does by itself.
 
     Args:
         threads: cores to use; default: OMP_NUM_THREADS (which Ray sets to a trial's share), or all that this process

@@ -151,10 +151,12 @@ class RunFolder:
         if not path.exists():
             return []
         with path.open() as file, _readable(path):
-            rows = [{k: int(v) if k == "step" else float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-            if not all("step" in row for row in rows) or not rows:
-                raise ValueError("no rows" if not rows else "no column 'step'")
-            return rows
+            lines = list(csv.DictReader(file))
+            if not lines or "step" not in lines[0]:
+                raise ValueError("no rows" if not lines else "no column 'step'")
+            if None in lines[-1].values():
+                raise ValueError("its last line is cut short")
+            return [{k: int(v) if k == "step" else float(v) for k, v in line.items()} for line in lines]
 
     def write_metrics(self, rows: list[dict[str, float]]) -> None:
         """Replace `metrics.csv`."""
