@@ -211,8 +211,8 @@ def _blocks(ends: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
 def _jumps(before: np.ndarray, after: np.ndarray) -> NDArray[np.bool_]:
     """Where the recorded next observation is not the following row, beyond rounding; [S - 1]."""
     following = np.asarray(before[1:], np.float32)
-    apart = np.abs(np.asarray(after[:-1], np.float32) - following) > 1e-4 * (1 + np.abs(following))
-    return np.asarray(apart.any(axis=1), np.bool_)
+    same = np.abs(np.asarray(after[:-1], np.float32) - following) <= 1e-4 * (1 + np.abs(following))  # NaN never is
+    return ~np.asarray(same.all(axis=1), np.bool_)
 
 
 def _sha256(path: Path) -> str:

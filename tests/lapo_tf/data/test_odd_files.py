@@ -107,6 +107,13 @@ def test_columns_of_other_kinds_are_named(tmp_path: Path) -> None:
     fails(lambda: load_dataset(write(tmp_path / "b.hdf5", grouped)), "timeouts is a group of x")
 
 
+def test_a_next_observation_that_is_none_is_named_also_inside_an_episode(tmp_path: Path) -> None:
+    arrays = flat_steps(8)
+    arrays["next_observations"] = np.roll(arrays["observations"], -1, axis=0)
+    arrays["next_observations"][3, 1] = np.nan
+    fails(lambda: load_dataset(write(tmp_path / "a.hdf5", arrays)), "observations: 1 NaN or infinite, first at step 4")
+
+
 def test_flags_and_bytes_are_numbers(tmp_path: Path) -> None:
     arrays = flat_steps(8)
     arrays["observations"] = np.arange(24).reshape(8, 3) % 2 == 0
@@ -249,6 +256,18 @@ def test_dictionaries_in_d4rl_files_too(tmp_path: Path) -> None:
     fails(lambda: load_dataset(path, layout=["vel[1:5]"]), "vel has 2 values")
     plain = write(tmp_path / "b.hdf5", flat_steps(10))
     fails(lambda: load_dataset(plain, layout=["pos"]), "observations are an array, no dictionary")
+
+
+def test_a_run_keeps_the_layout_and_the_limit_it_was_trained_with(tmp_path: Path) -> None:
+    from lapo_tf import load_run, train
+
+    make("someone/dict-v0", spaces.Dict(arm=box(3), touch=box(2)))
+    options = {"task": "maze2d-umaze", "agent": "bc", "eval_every": 2, "eval_episodes": 1, "batch_size": 4}
+    options |= {"run_dir": tmp_path / "run", "bc": {"hidden": (4,)}, "compile": "eager", "progress": False}
+    train(dataset="someone/dict-v0", layout=["arm", "touch[0:1]"], max_episode_steps=50, steps=2, **options)
+    train(run_dir=tmp_path / "run", resume=True, steps=4, progress=False)
+    config = load_run(tmp_path / "run").config
+    assert (config.layout, config.max_episode_steps) == (("arm", "touch[0:1]"), 50)
 
 
 def test_inspecting_with_the_wrong_task_is_told() -> None:
