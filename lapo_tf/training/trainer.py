@@ -208,12 +208,17 @@ class Trainer:
         """The parts of the run that were trained on other data than this.
 
         Raises:
-            UserError: a resumed run's data are other data now, and `other_data` does not allow it.
+            UserError: a resumed run's data are of other dimensions now, or other data where `other_data` allows none.
         """
         if not self.resume:
             return []
         values = self.folder.read()
-        before, history = values["data"], values.get("history", [])
+        before, history, agent = values["data"], values.get("history", []), values["agent"]
+        if [agent[name] for name in ("obs_dim", "act_dim")] != [data[name] for name in ("obs_dim", "act_dim")]:
+            raise UserError(
+                f"{self.folder.path} was trained on observations of {agent['obs_dim']} and actions of "
+                f"{agent['act_dim']} numbers; this data has {data['obs_dim']} and {data['act_dim']}: give its own data"
+            )
         compared = ["checksum"] if before.get("checksum") else ["sha256", "transitions", "episodes", "return_quantiles"]
         if all(before.get(name) == data[name] for name in compared):
             return history
@@ -256,16 +261,9 @@ class Trainer:
         return note or f"resuming {path} from step {step:,}"
 
     def _agent_values(self, data: OfflineDataset, offline: bool) -> dict[str, Any]:
-        """What rebuilds the agent. A resumed run keeps its own scaling, and refuses data of other dimensions."""
-        dims = {"obs_dim": data.obs_dim, "act_dim": data.act_dim}
+        """What rebuilds the agent. A resumed run keeps its own scaling."""
         if self.resume:
-            values = self.folder.read()["agent"]
-            if {k: values[k] for k in dims} != dims:
-                raise UserError(
-                    f"{self.folder.path} was trained on observations of {values['obs_dim']} and actions of "
-                    f"{values['act_dim']} numbers; this data has {data.obs_dim} and {data.act_dim}: give its own data"
-                )
-            return values
+            return self.folder.read()["agent"]
         if offline:
             low, high, whose = action_bounds(data)
             if self.progress:
@@ -275,7 +273,7 @@ class Trainer:
             low, high = env.action_space.low, env.action_space.high  # type: ignore[attr-defined]
             env.close()
         scaling = scaling_of(data, low, high, self.config.agent_config, AGENTS[self.config.agent].action_units)
-        return dims | {"scaling": scaling.to_dict()}
+        return {"obs_dim": data.obs_dim, "act_dim": data.act_dim, "scaling": scaling.to_dict()}
 
     def run(self) -> Result:
         """Train to the last step.
