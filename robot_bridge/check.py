@@ -18,7 +18,7 @@ from robot_bridge.guards.decision import Chain
 from robot_bridge.node.observation import Observer
 from robot_bridge.node.peers import TIMEOUT, answer
 from robot_bridge.robot.bundle import Policy
-from robot_bridge.robot.robot import OUTPUT_TYPES, Robot
+from robot_bridge.robot.robot import ACTIONS, OUTPUT_TYPES, Robot
 from robot_bridge.run import load
 from robot_bridge.transport import Message, RosbridgeTransport, Transport
 from robot_bridge.transport.connection import add_options, connection
@@ -102,7 +102,7 @@ def topics(findings: Findings, transport: Transport, robot: Robot) -> None:
         findings.add(None, f"the graph cannot be asked ({error}): is rosapi running?")
         return
     wanted = [(s.topic, s.type, "published") for s in robot.inputs]
-    wanted += [(o.topic, OUTPUT_TYPES[o.kind], "taken by a controller") for o in robot.outputs if o.kind != "follow"]
+    wanted += [(o.topic, OUTPUT_TYPES[o.kind], "taken by a controller") for o in robot.outputs if o.kind not in ACTIONS]
     if robot.dead_man is not None:
         wanted.append((robot.dead_man.topic, "std_msgs/msg/Bool", "published"))
     for topic, kind, how in wanted:
@@ -111,7 +111,7 @@ def topics(findings: Findings, transport: Transport, robot: Robot) -> None:
             findings.add(False, f"{topic} does not exist: expected it to be {how} as {kind}")
         else:
             findings.add(have == kind, f"{topic} is {have}" + ("" if have == kind else f", expected {kind}"))
-    actions = [o.topic for o in robot.outputs if o.kind == "follow"]
+    actions = [o.topic for o in robot.outputs if o.kind in ACTIONS]
     if actions:
         servers, error = answer(lambda done: transport.action_servers(done, TIMEOUT))
         for action in actions:

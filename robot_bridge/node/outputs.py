@@ -18,6 +18,9 @@ from robot_bridge.robot.robot import OUTPUT_TYPES, Output, Robot
 from robot_bridge.transport import Closable, GoalStatus, Message, Transport
 
 SIGN_WITHIN = 1.0  # s within which a controller gives a sign of a goal that it took: feedback or a result
+GRIPPER_EVERY = 0.25  # s between goals of a gripper, at least
+GRIPPER_STEP = 0.02  # of its range by which it is to move for another goal
+GRIPPER_WITHIN = 10.0  # s in which a goal of a gripper is to be over
 SPARE = 2.0  # s that a goal may take longer than its trajectory
 
 
@@ -294,12 +297,71 @@ class FollowSender(TrajectorySender):
                 self._object(f"{how} a goal: {text or error or 'no reason given'} (error_code {code}, status {status})")
 
 
+class GripperSender(Sender):
+    """GripperCommand goals: one at most every `GRIPPER_EVERY` seconds, where the commanded position has moved enough.
+
+    A gripper that closes on something ends its goal without having reached it, in words that differ from one to the
+    other; and what becomes of one that is overtaken, too. So only a gripper that never answers is an objection.
+    """
+
+    def __init__(self, output: Output, robot: Robot, limiter: MotionLimiter | None, transport: Transport) -> None:
+        super().__init__(output, robot, limiter, transport)
+        if limiter is None:
+            raise ValueError(f"{output.topic}: a gripper needs limits")
+        limits = limiter.limits
+        self._enough = GRIPPER_STEP * float((limits.high - limits.low)[self.index].mean())
+        self.begin()
+
+    @property
+    def alone(self) -> str:
+        return f"{self.output.topic}: the gripper ends its last goal and keeps its grip"
+
+    @property
+    def listens_to(self) -> str | None:
+        return None
+
+    def open(self) -> None:
+        """Goals need no declaration."""
+
+    def begin(self) -> None:
+        self._sent: tuple[float, float] | None = None  # position and time of the latest goal
+        self._objection, self._answered = "", False
+
+    def send(self, outcome: Outcome, stamp: float, now: float) -> bool:
+        assert outcome.memory.motion is not None
+        position = float(outcome.memory.motion.position[self.index].mean())
+        if self._sent is not None:
+            before, when = self._sent
+            if abs(position - before) < self._enough or now - when < GRIPPER_EVERY:
+                return True
+        if self._objection:
+            return False
+        self._sent = position, now
+        command = {"position": self.output.scale * position, "max_effort": self.output.max_effort}
+        goal = {"command": command}
+        topic, kind = self.output.topic, self.type
+        self.transport.send_goal(topic, kind, goal, feedback=self._sign, result=self._result, timeout=GRIPPER_WITHIN)
+        return True
+
+    def objection(self, now: float) -> str:
+        return self._objection
+
+    def _sign(self, _: Message) -> None:
+        self._answered = True
+
+    def _result(self, values: Message | None, status: int, error: str | None) -> None:
+        self._answered |= values is not None
+        if not self._answered and status == GoalStatus.UNKNOWN:
+            self._objection = f"{self.output.topic} gave no answer to a goal: {error or 'nobody offers it'}"
+
+
 SENDERS: dict[str, type[Sender]] = {
     "velocity": ArraySender,
     "position": ArraySender,
     "effort": ArraySender,
     "trajectory": TrajectorySender,
     "follow": FollowSender,
+    "gripper": GripperSender,
 }
 """By the kind of an output."""
 

@@ -8,7 +8,7 @@ from threading import Event
 from typing import Any
 
 from robot_bridge.errors import UserError
-from robot_bridge.robot.robot import Robot
+from robot_bridge.robot.robot import ACTIONS, Robot
 from robot_bridge.transport import Transport
 
 TIMEOUT = 5.0  # s for an answer
@@ -34,7 +34,7 @@ def obstacles(transport: Transport, name: str, robot: Robot, *, commands: bool) 
     services, error = answer(lambda done: transport.services(done, TIMEOUT))
     found = [f"another node offers {name}/enable"] if services and f"{name}/enable" in services else []
     for output in robot.outputs if commands and error is None else ():
-        if output.kind != "follow":
+        if output.kind not in ACTIONS:
             topic = output.topic
             publishers, error = answer(lambda done, topic=topic: transport.publishers(topic, done, TIMEOUT))  # type: ignore[misc]
             if publishers:

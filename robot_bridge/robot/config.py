@@ -216,6 +216,10 @@ class RobotFile(BaseModel):
             for name in self.commanded(output):
                 if name not in self.joints:
                     yield f"outputs[{i}].joints: '{name}' is not among the joints"
+            if output.kind != "gripper" and (output.scale, output.max_effort) != (1.0, 0.0):
+                yield f"outputs[{i}]: scale and max_effort are a gripper's, expected none for {output.kind}"
+            if output.scale == 0.0:
+                yield f"outputs[{i}].scale: 0, expected another number"
             shortest = 1.5 / self.rate
             if output.horizon is not None and output.horizon < shortest:
                 yield f"outputs[{i}].horizon: {output.horizon:g}, expected a number, {shortest:g} to 1"

@@ -18,15 +18,19 @@ from robot_bridge.guards.settings import STRICT, GuardSettings, Workspace
 from robot_bridge.robot.bundle import Description
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
-OutputKind = Literal["velocity", "position", "effort", "trajectory", "follow"]
+OutputKind = Literal["velocity", "position", "effort", "trajectory", "follow", "gripper"]
 OUTPUT_TYPES: dict[str, str] = {
     "velocity": "std_msgs/msg/Float64MultiArray",
     "position": "std_msgs/msg/Float64MultiArray",
     "effort": "std_msgs/msg/Float64MultiArray",
     "trajectory": "trajectory_msgs/msg/JointTrajectory",
     "follow": "control_msgs/action/FollowJointTrajectory",
+    "gripper": "control_msgs/action/GripperCommand",
 }
 """What each kind of output is sent as."""
+
+ACTIONS = ("follow", "gripper")
+"""The kinds that are goals of an action."""
 
 
 def _full_name(name: str) -> str:
@@ -77,18 +81,23 @@ class Output:
     """Where the commands of some joints go.
 
     Attributes:
-        kind: a velocity, position or effort per joint in a Float64MultiArray, a JointTrajectory on a topic, or
-            FollowJointTrajectory goals.
+        kind: a velocity, position or effort per joint in a Float64MultiArray, a JointTrajectory on a topic,
+            FollowJointTrajectory goals, or GripperCommand goals (one number for all joints: the mean of their
+            positions).
         topic: of the controller, or its action's name.
         joints: the policy's names, in the controller's order; in a file, none are all of the robot's.
         horizon: s into the future that a trajectory reaches, None for 0.1 or three periods; at its end the robot
             stands. So the robot stops by itself when nothing follows.
+        scale: of a gripper: what a goal says per rad or m of the joints; 2 where it says the width between two fingers.
+        max_effort: of a gripper's goals, N or N m; 0 leaves it to the gripper.
     """
 
     kind: Annotated[OutputKind, BeforeValidator(_known_kind)]
     topic: Topic
     joints: tuple[Name, ...] = ()
     horizon: Annotated[float, between(1e-3, 1.0)] | None = None
+    scale: Annotated[float, between(-1e3, 1e3)] = 1.0
+    max_effort: Annotated[float, between(0.0, 1e4)] = 0.0
 
     def steps(self, rate: float) -> int:
         """How many periods of a loop of `rate` Hz a trajectory reaches ahead."""

@@ -18,6 +18,8 @@ from robot_bridge.guards.limits import Array
 from robot_bridge.robot.robot import OUTPUT_TYPES, Output
 from robot_bridge.transport import Closable, GoalHandle, GoalStatus, Message, Transport
 
+REACHED = 1e-3  # rad or m from its goal at which a gripper is there
+STALLED = 0.5  # s of simulated time without motion after which a gripper's goal is over
 COMMAND_TIMEOUT = 0.2  # s of simulated time that a velocity or an effort is in force
 
 
@@ -30,12 +32,14 @@ class Host:
         submit: has a function called before the simulation's next step, in its own thread.
         counters: counts what is refused.
         dt: s, how far ahead of the present a trajectory is read: a control step.
+        timeout: s that a velocity or an effort is in force; infinite for controllers without a time-out.
     """
 
     clock: Callable[[], float]
     submit: Callable[[Callable[[], None]], None]
     counters: Counters
     dt: float
+    timeout: float = COMMAND_TIMEOUT
 
 
 class Reference:
@@ -130,7 +134,7 @@ class ArrayController(Controller):
         self._values = None
 
     def refer(self, reference: Reference, position: Array) -> None:
-        held = self.output.kind == "position" or self.host.clock() - self._came <= COMMAND_TIMEOUT
+        held = self.output.kind == "position" or self.host.clock() - self._came <= self.host.timeout
         if self._values is not None and held:
             getattr(reference, self.output.kind)[self.index] = self._values
 
@@ -244,12 +248,65 @@ class FollowController(TrajectoryController):
         handle.result({"error_code": 0, "error_string": "cancelled"}, GoalStatus.CANCELED)
 
 
+class GripperController(Controller):
+    """The action GripperCommand: its joints close or open together. The effort that a goal names is not simulated."""
+
+    _goal: GoalHandle | None = None
+    _target: float | None = None
+    _moved, _before = 0.0, np.inf  # when it last moved, and where it was then
+
+    @property
+    def commanded(self) -> bool:
+        return self._target is not None
+
+    def open(self, transport: Transport) -> Closable:
+        return transport.advertise_action(self.output.topic, OUTPUT_TYPES["gripper"], self.on_goal)
+
+    def on_goal(self, goal: Message, handle: GoalHandle) -> None:
+        """A goal; it ends when the joints are there, or when they have not moved for `STALLED` seconds."""
+        position = goal.get("command", {}).get("position")
+        if not isinstance(position, int | float) or not np.isfinite(position):
+            self.host.counters.add("refused.goal")
+            handle.result({}, GoalStatus.ABORTED)
+            return
+        handle.on_cancel(lambda: self.host.submit(lambda: self._cancel(handle)))
+        self._submit(lambda: self._take(position / self.output.scale, handle))
+
+    def _take(self, target: float, handle: GoalHandle) -> None:
+        self.clear()
+        self._target, self._goal, self._moved = target, handle, self.host.clock()
+
+    def _cancel(self, handle: GoalHandle) -> None:
+        if self._goal is handle:
+            self._goal = None
+        handle.result({}, GoalStatus.CANCELED)
+
+    def clear(self) -> None:
+        if self._goal is not None:
+            self._goal.result({}, GoalStatus.ABORTED)
+        self._target = self._goal = None
+
+    def refer(self, reference: Reference, position: Array) -> None:
+        if self._target is None:
+            return
+        reference.position[self.index] = self._target
+        here, now = float(position[self.index].mean()), self.host.clock()
+        if abs(here - self._before) > REACHED:
+            self._moved, self._before = now, here
+        reached = abs(here - self._target) <= REACHED
+        if self._goal is not None and (reached or now - self._moved > STALLED):
+            values = {"position": here * self.output.scale, "effort": 0.0}
+            self._goal.result(values | {"stalled": not reached, "reached_goal": reached}, GoalStatus.SUCCEEDED)
+            self._goal = None
+
+
 CONTROLLERS: dict[str, type[Controller]] = {
     "velocity": ArrayController,
     "position": ArrayController,
     "effort": ArrayController,
     "trajectory": TrajectoryController,
     "follow": FollowController,
+    "gripper": GripperController,
 }
 """By the kind of an output."""
 

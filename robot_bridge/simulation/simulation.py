@@ -10,8 +10,8 @@ and for velocities /joint_trajectory_controller/joint_trajectory and the action
 Besides: /clock, /sim/status (std_msgs/String of JSON), /sim/truth (sensor_msgs/JointState: the joints without the
 sensor's noise and faults, where the world tells them). Services: /sim/reset (std_srvs/Trigger) begins the next episode,
 /sim/lock_step (std_srvs/SetBool) locks the steps to the commands or lets time run. To provoke faults, a std_msgs/String
-on /sim/sensor says what becomes of the first input: "good", "silent", "frozen" (the last message again and again) or
-"nan".
+on /sim/sensor says what becomes of the first input: "good", "silent", "frozen" (the last message again and again),
+"nan", "mistyped" (texts for numbers) or "reversed" (its joints in the opposite order).
 
 How commands are treated: `robot_bridge.simulation.controllers`.
 """
@@ -32,14 +32,14 @@ from robot_bridge.interfaces import get_interface
 from robot_bridge.node.outputs import time_message
 from robot_bridge.robot.bundle import Description
 from robot_bridge.robot.robot import JOINT_STATE, Output, Robot, simulated
-from robot_bridge.simulation.controllers import Controllers, Host
+from robot_bridge.simulation.controllers import COMMAND_TIMEOUT, Controllers, Host
 from robot_bridge.simulation.viewer import Viewer
 from robot_bridge.simulation.world import World
 from robot_bridge.transport import Message, Respond, Transport
 
 STATUS = 0.1  # s between reports of the status in real time
 REPEAT = 0.5  # s after which a locked simulation says its state again
-SENSOR = ("good", "silent", "frozen", "nan")
+SENSOR = ("good", "silent", "frozen", "nan", "mistyped", "reversed")
 QUANTITIES = ("position", "velocity", "effort")
 TRAJECTORY = "/joint_trajectory_controller/joint_trajectory"
 FOLLOW = "/joint_trajectory_controller/follow_joint_trajectory"
@@ -82,6 +82,7 @@ class Simulation:
         video: Path | None = None,
         viewer: bool = False,
         hold_dead_man: bool = False,
+        command_timeout: float = COMMAND_TIMEOUT,
         say: Callable[[str], None] = print,
     ) -> None:
         """
@@ -93,6 +94,7 @@ class Simulation:
             video: a film of every episode goes into this folder.
             viewer: show it in a window.
             hold_dead_man: say on the topic of the robot's dead-man switch that it is held.
+            command_timeout: s of simulated time that a velocity or an effort is in force.
 
         Raises:
             UserError: there is no screen.
@@ -113,7 +115,7 @@ class Simulation:
         self._inbox: queue.Queue[Callable[[], None]] = queue.Queue()
         self._commanded = threading.Event()
         self._ending = threading.Event()
-        host = Host(lambda: self.time, self._submit, self.counters, world.ahead)
+        host = Host(lambda: self.time, self._submit, self.counters, world.ahead, command_timeout)
         self.controllers = Controllers(robot.outputs, list(robot.joints), self.names, host)
         self._closables: list[Any] = []
         self._reset()
@@ -181,6 +183,10 @@ class Simulation:
             self._sensed = message
         if self.sensor == "nan":  # null, in JSON
             return message | {name: [None] * len(message.get(name, ())) for name in ("position", "velocity")}
+        if self.sensor == "mistyped":
+            return message | {"position": ["0.1"] * len(message.get("position", ()))}
+        if self.sensor == "reversed":
+            return message | {name: message[name][::-1] for name in ("name", *QUANTITIES) if name in message}
         return None if self.sensor == "silent" else self._sensed
 
     def _on_reset(self, _: Message, respond: Respond) -> None:

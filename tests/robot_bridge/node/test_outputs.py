@@ -266,3 +266,47 @@ def test_shadow_says_why_nothing_was_compared(kind: str, message: dict | None, w
     assert isinstance(summary, str)
     assert summary.startswith("nothing was compared: ")
     assert why in summary
+
+
+def gripper_bench() -> Bench:
+    outputs = (Output("gripper", "/hand/grip", ("a", "b"), scale=2.0, max_effort=7.0),)
+    return Bench(arm_policy(target=0.9), outputs=outputs, limits=LIMITS, max_lead=5.0)
+
+
+def test_a_gripper_gets_few_goals_and_keeps_its_last_one_in_a_halt() -> None:
+    bench = gripper_bench()
+    bench.enable()
+    moved(bench, 100)
+    goals = [goal["command"] for _, goal in bench.wire.goals]
+    assert 3 <= len(goals) <= 1 + 100 * DT / 0.25
+    assert {goal["max_effort"] for goal in goals} == {7.0}
+    positions = [goal["position"] for goal in goals]
+    assert positions == sorted(positions)
+    assert positions[-1] == pytest.approx(2.0 * 0.9, abs=0.1)  # of both joints, as a width
+    bench.node.stop()
+    moved(bench, 50)
+    assert bench.wire.cancelled == []  # it keeps its grip
+    assert "keeps its grip" in bench.node.senders[0].alone
+
+
+def test_a_gripper_that_never_answers_stops_the_robot() -> None:
+    bench = gripper_bench()
+    bench.wire.takes_goals = False
+    bench.enable()
+    moved(bench, 2)
+    bench.wire.results[0](None, GoalStatus.UNKNOWN, "no answer within 10 s")
+    moved(bench, 60)
+    assert bench.node.state == "fault"
+    assert "/hand/grip gave no answer to a goal: no answer within 10 s" in bench.node.reason
+
+
+def test_a_gripper_that_closed_on_something_is_no_objection() -> None:
+    bench = gripper_bench()
+    bench.wire.takes_goals = False
+    bench.enable()
+    moved(bench, 2)
+    bench.wire.results[0]({"stalled": True, "reached_goal": False}, GoalStatus.ABORTED, None)
+    moved(bench, 20)
+    bench.wire.results[1](None, GoalStatus.UNKNOWN, "no answer within 10 s")  # overtaken
+    moved(bench, 5)
+    assert bench.node.state == "active"
