@@ -18,6 +18,7 @@ from robot_bridge.guards.limits import Array
 from robot_bridge.robot.robot import OUTPUT_TYPES, Output
 from robot_bridge.transport import Closable, GoalHandle, GoalStatus, Message, Transport
 
+FEEDBACK = 0.05  # s between two words on how a trajectory goes, as joint_trajectory_controller has it
 REACHED = 1e-3  # rad or m from its goal at which a gripper is there
 STALLED = 0.5  # s of simulated time without motion after which a gripper's goal is over
 COMMAND_TIMEOUT = 0.2  # s of simulated time that a velocity or an effort is in force
@@ -226,7 +227,9 @@ class TrajectoryController(Controller):
 
 
 class FollowController(TrajectoryController):
-    """The action FollowJointTrajectory: a trajectory whose sender is told how it ended."""
+    """The action FollowJointTrajectory: a trajectory whose sender is told how it goes and how it ended."""
+
+    _told = 0.0  # when feedback was sent
 
     def open(self, transport: Transport) -> Closable:
         return transport.advertise_action(self.output.topic, OUTPUT_TYPES["follow"], self.on_goal)
@@ -241,6 +244,14 @@ class FollowController(TrajectoryController):
         trajectory.goal = handle
         handle.on_cancel(lambda: self.host.submit(lambda: self._cancel(handle)))
         self._submit(lambda: self._take(trajectory))
+
+    def refer(self, reference: Reference, position: Array) -> None:
+        super().refer(reference, position)
+        goal, now = self._trajectory.goal if self._trajectory is not None else None, self.host.clock()
+        if goal is not None and now - self._told >= FEEDBACK:
+            self._told = now
+            here = {"positions": position[self.index].tolist()}
+            goal.feedback({"joint_names": self.names, "actual": here})
 
     def _cancel(self, handle: GoalHandle) -> None:
         if self._trajectory is not None and self._trajectory.goal is handle:

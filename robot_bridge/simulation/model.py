@@ -30,6 +30,7 @@ from robot_bridge.transport import Message
 SIZE = (480, 640)  # height and width of pictures
 STEP = 0.01  # s between reports of the state, about
 STIFFNESS = 0.1  # of a drive: its natural frequency in radians per time step of the model
+OVERSPEED = 2.0  # times the speed that the robot's config allows: drives go no faster, whatever is asked
 LEAD = 0.05  # rad or m that a drive's set-point may lead a joint that is held fast, where velocities are commanded
 POSES = {
     "geometry_msgs/msg/PoseStamped": ("pose",),
@@ -125,6 +126,7 @@ class Model:
         self._forces = _forces(mujoco, m, mine)
         self._robot_names, self._missing = names, np.array([name is None for name in found])
         limits = robot.limits
+        self._fastest = np.full(len(names), np.inf) if limits is None else OVERSPEED * limits.velocity
         self._standing = np.zeros(len(names)) if limits is None else np.clip(0.0, limits.low, limits.high)
         self._target, self._speed = np.zeros((2, len(names)))  # positions that the drives keep, and their change per s
         self._objects = {source.topic: _body(m, source) for source in robot.inputs if source.type in POSES}
@@ -163,17 +165,19 @@ class Model:
 
     def _aim(self, reference: Reference, left: float) -> None:
         """Move the positions that the drives keep by one time step; `left` s are left of the reference's step."""
-        q, speed = self.position, np.nan_to_num(reference.velocity)
+        h, q, most = self.model.opt.timestep, self.position, self._fastest
+        speed, before = np.clip(np.nan_to_num(reference.velocity), -most, most), self._target
         placed, turning = ~np.isnan(reference.position), ~np.isnan(reference.velocity)
-        lead = self._target + speed * self.model.opt.timestep
+        lead = before + speed * h
         lead = np.where(self._missing, lead, np.clip(lead, q - LEAD, q + LEAD))
-        self._target = np.where(placed, reference.position - speed * left, np.where(turning, lead, self._target))
+        self._target = np.where(placed, reference.position - speed * left, np.where(turning, lead, before))
+        self._target = np.clip(self._target, before - most * h, before + most * h)
         self._target = np.where(np.isnan(reference.effort), self._target, q)
 
     def _drive(self, reference: Reference) -> None:
         """The forces of one time step, by the inverse dynamics of the acceleration that each joint needs."""
         data, w, here, there = self.data, self._frequency, self._v, self._there
-        speed = np.nan_to_num(reference.velocity)[there]
+        speed = np.clip(np.nan_to_num(reference.velocity), -self._fastest, self._fastest)[there]
         error = self._target[there] - data.qpos[self._q]
         acceleration, torque = np.zeros((2, self.model.nv))
         acceleration[here] = 2.0 * w * (speed - data.qvel[here]) + w * w * error
