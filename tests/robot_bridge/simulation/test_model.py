@@ -92,9 +92,19 @@ def test_a_twin_does_what_is_asked_of_its_joints_and_stands_otherwise(tmp_path: 
 
 
 def test_forces_stay_within_the_models(tmp_path: Path) -> None:
-    world = model(tmp_path, arm_robot())
+    quick = JointLimits([-1, -1], [1, 1], [999, 999], [5, 5], [500, 500])
+    world = model(tmp_path, arm_robot(limits=quick))
     world.step(asked(position=[2.0, 2.0]))
     assert world.data.qfrc_applied[0] == pytest.approx(50.0)
+
+
+def test_drives_go_no_faster_than_an_arm_can(tmp_path: Path) -> None:
+    """Whatever is asked: twice what the config allows, 1 rad/s."""
+    world = model(tmp_path, arm_robot())
+    start = world.position.copy()
+    np.testing.assert_allclose(advance(world, asked(velocity=50.0), 0.3) - start, 0.6, atol=0.1)
+    world.reset(0)
+    np.testing.assert_allclose(advance(world, asked(position=[1.5, 1.6]), 0.3) - start, 0.6, atol=0.1)
 
 
 def test_joints_are_found_by_name_but_for_a_prefix_and_others_stand_in(tmp_path: Path) -> None:

@@ -145,8 +145,13 @@ def test_velocities_are_followed_and_forgotten(kitchen: Simulation) -> None:
 def test_trajectories_are_followed_and_end_standing(kitchen: Simulation, by: str) -> None:
     class Handle:
         results: list[int] = []  # noqa: RUF012
+        told: list[dict] = []  # noqa: RUF012
 
         def on_cancel(self, callback: Any) -> None: ...
+
+        def feedback(self, values: dict) -> bool:
+            self.told.append(values)
+            return True
 
         def result(self, values: dict, status: int, error: str | None = None) -> bool:
             self.results.append(status)
@@ -168,6 +173,7 @@ def test_trajectories_are_followed_and_end_standing(kitchen: Simulation, by: str
     np.testing.assert_allclose(end[[0, 6]], target[[0, 6]], atol=0.03)
     if by == FOLLOW:
         assert Handle.results == [4]
+        assert len(Handle.told) > 5  # so that its sender knows that it was taken
 
 
 @pytest.mark.parametrize(
