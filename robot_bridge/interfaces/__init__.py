@@ -105,8 +105,10 @@ def typestore() -> Typestore:
 def add_folder(folder: str | Path) -> None:
     """Add a robot's own definitions: `<folder>/<package>/<msg|srv|action>/<Name>.<msg|srv|action>`.
 
+    The whole `share` folder of a ROS installation will do: what rosbags defines stays as it is.
+
     Raises:
-        UserError: none found, or a type that exists already.
+        UserError: none found, or another definition of a type that is in use already.
     """
     store().add_folder(Path(folder))
 

@@ -43,8 +43,11 @@ class Store:
     def add_folder(self, folder: Path) -> None:
         """Add definition files: `<folder>/<package>/<msg|srv|action>/<Name>.<msg|srv|action>`, as in ROS packages.
 
+        What rosbags defines stays as it is, so that the whole `share` folder of a ROS installation will do. Of what is
+        defined by files, the new definition counts.
+
         Raises:
-            UserError: no such files, or a type that is in use already.
+            UserError: no such files, or another definition of a type that is in use already.
         """
         found = {
             f"{path.parent.parent.name}/{path.parent.name}/{path.stem}": path
@@ -54,10 +57,11 @@ class Store:
         if not found:
             raise UserError(f"no interface definitions in {folder}: expected <package>/msg/<Name>.msg and the like")
         with self._lock:
-            for name in found:
-                if name in self._classes or name in self.typestore.fielddefs:
-                    raise UserError(f"{found[name]}: {name} is already defined")
-            self._files.update(found)
+            for name, path in found.items():
+                if name not in self._classes and name not in self.typestore.fielddefs:
+                    self._files[name] = path
+                elif name in self._files and _statements(path) != _statements(self._files[name]):
+                    raise UserError(f"{path}: {name} is in use with another definition: add the folder before")
 
     def names(self) -> Iterator[str]:
         """The names of all interfaces: pkg/msg/Name, pkg/srv/Name, pkg/action/Name."""
@@ -136,6 +140,12 @@ class Store:
         made = make_class(name, values, codecs, self._defaults.get(name, {}), lambda: self.typestore.types[name])
         self._classes[name] = made
         return made
+
+
+def _statements(path: Path) -> list[str]:
+    """A definition without comments, and with single blanks."""
+    lines = (" ".join(line.partition("#")[0].split()) for line in path.read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if line]
 
 
 def _names_in(description: Any) -> Iterator[str]:

@@ -103,7 +103,9 @@ def test_own_definitions(tmp_path: Path):
     with pytest.raises(FieldError, match="unit: 6 characters, at most 4 allowed"):
         grip.unit = "newton"
     assert store.get("my_msgs/srv/Set").Request().grip == type(grip)()
-    with pytest.raises(UserError, match="already defined"):
+    store.add_folder(tmp_path)  # once more: the same definitions
+    (tmp_path / "my_msgs" / "srv" / "Set.srv").write_text("Grip grip\nbool fast\n---\nbool success\n")
+    with pytest.raises(UserError, match="my_msgs/srv/Set is in use with another definition"):
         store.add_folder(tmp_path)
     with pytest.raises(UserError, match="no interface definitions in"):
         store.add_folder(tmp_path / "nowhere")
@@ -116,6 +118,38 @@ def test_own_definitions(tmp_path: Path):
     with pytest.raises(UserError, match="bad_msgs/msg/Worse cannot be parsed") as caught:
         store.get("bad_msgs/msg/Worse")
     assert "\n" not in str(caught.value)
+
+
+def test_a_share_folder_of_ros_may_repeat_and_replace_what_is_known(tmp_path):
+    for name, text in {
+        "std_msgs/msg/String": "string data # the same\n",
+        "std_srvs/srv/Trigger": "---\nbool   success # whether\n\nstring message\n",
+        "controller_manager_msgs/srv/LoadController": "string name\nstring[] options\n---\nbool ok\n",
+    }.items():
+        file = tmp_path / f"{name}.{name.split('/')[1]}"
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    store = Store("humble")
+    trigger = store.get("std_srvs/srv/Trigger")
+    store.add_folder(tmp_path)
+    assert store.get("std_srvs/srv/Trigger") is trigger
+    assert store.get("controller_manager_msgs/srv/LoadController").Request().options == []  # the robot's own
+
+
+def test_what_tutorials_and_real_cells_need_is_there():
+    for name, part, fields in (
+        ("example_interfaces/srv/AddTwoInts", "Request", "a b"),
+        ("example_interfaces/action/Fibonacci", "Goal", "order"),
+        ("sensor_msgs/srv/SetCameraInfo", "Response", "success status_message"),
+        ("nav_msgs/srv/GetPlan", "Request", "start goal tolerance"),
+        ("diagnostic_msgs/srv/SelfTest", "Response", "id passed status"),
+        ("tf2_msgs/action/LookupTransform", "Result", "transform error"),
+        ("controller_manager_msgs/srv/ListControllers", "Response", "controller"),
+        ("franka_msgs/action/Grasp", "Goal", "width epsilon speed force"),
+    ):
+        for distro in ("humble", "jazzy"):
+            message = getattr(Store(distro).get(name), part)
+            assert " ".join(message.get_fields_and_field_types()) == fields
 
 
 def test_unknown_names():
