@@ -41,6 +41,7 @@ from robot_bridge.ros.service import Service
 from robot_bridge.ros.subscription import Subscription
 from robot_bridge.ros.time_source import TimeSource
 from robot_bridge.ros.timer import Rate, Timer
+from robot_bridge.ros.topic_endpoint_info import TopicEndpointInfo, TopicEndpointTypeEnum
 
 
 class Node(NodeParameters):
@@ -434,6 +435,27 @@ class Node(NodeParameters):
         """The names of all nodes; all clients of rosbridge are one node."""
         nodes = ask(self._context.transport, "nodes", {}).get("nodes", [])
         return [name.rpartition("/")[2] for name in nodes]
+
+    def get_node_names_and_namespaces(self) -> list[tuple[str, str]]:
+        """The names and namespaces of all nodes, likewise."""
+        nodes = ask(self._context.transport, "nodes", {}).get("nodes", [])
+        return [(name.rpartition("/")[2], name.rpartition("/")[0] or "/") for name in nodes]
+
+    def get_publishers_info_by_topic(self, topic_name: str, no_mangle: bool = False) -> list[TopicEndpointInfo]:
+        """The nodes that publish a topic; asks rosapi, which does not tell their quality of service."""
+        return self._endpoints(topic_name, "publishers", TopicEndpointTypeEnum.PUBLISHER)
+
+    def get_subscriptions_info_by_topic(self, topic_name: str, no_mangle: bool = False) -> list[TopicEndpointInfo]:
+        """The nodes that subscribe to a topic, likewise."""
+        return self._endpoints(topic_name, "subscribers", TopicEndpointTypeEnum.SUBSCRIPTION)
+
+    def _endpoints(self, topic_name: str, question: str, kind: TopicEndpointTypeEnum) -> list[TopicEndpointInfo]:
+        topic = self.resolve_topic_name(topic_name)
+        nodes = ask(self._context.transport, question, {"topic": topic}).get(question, [])
+        type_ = dict(self.get_topic_names_and_types()).get(topic, [""])[0] if nodes else ""
+        return [
+            TopicEndpointInfo(name.rpartition("/")[2], name.rpartition("/")[0] or "/", type_, kind) for name in nodes
+        ]
 
     def count_publishers(self, topic_name: str) -> int:
         """How many nodes publish a topic; all clients of rosbridge are one node."""

@@ -2,8 +2,8 @@
 
     import robot_bridge.ros.standin  # real rclpy where it is installed, else rosbridge
 
-After it `import rclpy`, `from rclpy.node import Node`, `from sensor_msgs.msg import JointState` and the like resolve to
-this package. Where the real rclpy is installed, it does nothing.
+After it `import rclpy`, `from rclpy.node import Node`, `from sensor_msgs.msg import JointState`, `import tf2_ros`,
+`import message_filters` and the like resolve to this package. Where the real rclpy is installed, it does nothing.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from typing import Any
 from robot_bridge.interfaces.finder import install as install_interfaces
 from robot_bridge.interfaces.store import store
 
-REAL, OURS = "rclpy", "robot_bridge.ros"
+REAL = "rclpy"
+OURS = {REAL: "robot_bridge.ros"}
+OURS |= {name: f"robot_bridge.ros.{name}" for name in ("message_filters", "tf2_ros", "tf2_geometry_msgs")}
 
 
 class StandInFinder(MetaPathFinder, Loader):
-    """Gives our module for each of rclpy's: the same object under a second name."""
+    """Gives our module for each of rclpy's and its companions': the same object under a second name."""
 
     def __init__(self) -> None:
         self._specs: dict[str, Any] = {}
@@ -32,21 +34,25 @@ class StandInFinder(MetaPathFinder, Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != REAL and not fullname.startswith(REAL + "."):
-            return None
-        ours = find_spec(OURS + fullname[len(REAL) :])
+        name = _our_name(fullname)
+        ours = find_spec(name) if name else None
         if ours is None:
             return None
         return ModuleSpec(fullname, self, is_package=ours.submodule_search_locations is not None)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = import_module(OURS + spec.name[len(REAL) :])
+        module = import_module(str(_our_name(spec.name)))
         self._specs[spec.name] = module.__spec__
         return module
 
     def exec_module(self, module: ModuleType) -> None:
         """It ran already; give it back the specification that the import system just replaced."""
         module.__spec__ = self._specs.pop(module.__spec__.name)  # type: ignore[union-attr]
+
+
+def _our_name(name: str) -> str | None:
+    root, dot, rest = name.partition(".")
+    return f"{OURS[root]}{dot}{rest}" if root in OURS else None
 
 
 def install() -> bool:

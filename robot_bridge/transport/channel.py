@@ -54,12 +54,12 @@ class Channel:
 
     def declare(self, operation: Message) -> None:
         """Tell the server of an advertisement or the like, if connected; else the start of the next connection will."""
+        self.run(self.tell, encode(operation))
 
-        def send() -> None:
-            if self.link is not None and self.link.open:
-                self.link.send(encode(operation))
-
-        self.run(send)
+    def tell(self, text: bytes) -> None:
+        """Write a declaration, if there is a connection. On the I/O thread."""
+        if self.link is not None and self.link.open:
+            self.link.send(text)
 
     def run(self, function: Callable[..., None], *args: Any) -> bool:
         """Have the I/O thread call a function; False if there is none."""

@@ -289,14 +289,14 @@ class _Factory(AsyncioRosBridgeClientFactory):
 
 def _cause(error: Exception, host: str, secure: bool) -> str:
     """Why no connection could be opened, for people."""
-    if isinstance(error, asyncio.TimeoutError):
-        return f"{host} does not answer" + (" in TLS: perhaps it wants ws://, not wss://" if secure else "")
-    if isinstance(error, socket.gaierror):
-        return f"no computer is known by the name {host}"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({error.verify_message}); SSL_CERT_FILE names a file of trusted ones"
-    if isinstance(error, ssl.SSLError):
-        return "it does not speak TLS: use ws://, not wss://"
+    if secure and isinstance(error, asyncio.TimeoutError | ssl.SSLError | ConnectionResetError):
+        return f"{host} does not answer in TLS: perhaps it wants ws://, not wss://"
+    if isinstance(error, asyncio.TimeoutError):
+        return f"{host} does not answer"
+    if isinstance(error, socket.gaierror):
+        return f"no computer is known by the name {host}"
     if isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error):
         return f"nobody listens on that port of {host}"
     return str(error) or type(error).__name__

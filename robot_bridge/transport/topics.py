@@ -27,7 +27,7 @@ class Topics:
         self._lock = threading.Lock()
         self._advertised: dict[str, _Advertised] = {}
         self._topics: dict[str, _Topic] = {}
-        self._handover: list[tuple[float, bytes]] = []
+        self._handover: list[tuple[float | None, bytes]] = []  # when, what; None: a declaration, in its order
         self._awake = False  # whether the I/O thread will look at it
 
     def declarations(self) -> list[Message]:
@@ -38,7 +38,7 @@ class Topics:
 
     def fail(self) -> None:
         """The connection is lost: drop what was on its way."""
-        if lost := len(self._take()):
+        if lost := sum(since is not None for since, _ in self._take()):
             self._counters.add("dropped.disconnected", lost)
         with self._lock:
             subscriptions = [s for topic in self._topics.values() for s in topic.subscriptions]
@@ -57,7 +57,7 @@ class Topics:
                 raise ValueError(f"{topic} is advertised with the type {advertised.type} already, not {type}")
             advertised.users += 1
             advertised.latch = advertised.latch or latch
-            self._channel.declare(advertised.operation(topic))
+            self._declare(advertised.operation(topic))
         return lambda: self._unadvertise(topic, advertised)
 
     def _unadvertise(self, topic: str, advertised: _Advertised) -> None:
@@ -65,7 +65,16 @@ class Topics:
             advertised.users -= 1
             if not advertised.users and self._advertised.get(topic) is advertised:
                 del self._advertised[topic]
-                self._channel.declare({"op": "unadvertise", "id": f"advertise:{topic}", "topic": topic})
+                self._declare({"op": "unadvertise", "id": f"advertise:{topic}", "topic": topic})
+
+    def _declare(self, operation: Message) -> None:
+        """Tell the server, if connected, between the messages before and after; the lock is held."""
+        if not self._channel.open:
+            return  # the start of the next connection will
+        self._handover.append((None, encode(operation)))
+        awake, self._awake = self._awake, True
+        if not awake and not self._channel.run(self._write):
+            self._handover, self._awake = [], False
 
     def publish(self, topic: str, message: Message) -> bool:
         """See `Transport.publish`."""
@@ -91,6 +100,9 @@ class Topics:
     def _write(self) -> None:
         """On the I/O thread: write what was handed over, as far as it may still be sent."""
         for since, text in self._take():
+            if since is None:
+                self._channel.tell(text)
+                continue
             obstacle = self._channel.obstacle()
             if obstacle is None and time.monotonic() - since > self._max_age:
                 obstacle = "late"
@@ -99,7 +111,7 @@ class Topics:
             if obstacle is not None:
                 self._counters.add(f"dropped.{obstacle}")
 
-    def _take(self) -> list[tuple[float, bytes]]:
+    def _take(self) -> list[tuple[float | None, bytes]]:
         with self._lock:
             taken, self._handover, self._awake = self._handover, [], False
         return taken
@@ -124,7 +136,7 @@ class Topics:
                 raise ValueError(f"{topic} is subscribed with the type {subscribed.type} already, not {type}")
             subscription = _Subscription(callback, queue_length, throttle_ms)
             subscribed.subscriptions = (*subscribed.subscriptions, subscription)
-            self._channel.declare(subscribed.operation())
+            self._declare(subscribed.operation())
         if renew_after is not None:
             self._channel.run(self._watch, subscribed, subscription, renew_after)
         return lambda: self._unsubscribe(subscribed, subscription)
@@ -138,8 +150,8 @@ class Topics:
             topic.heard = now
             with self._lock:
                 if self._topics.get(topic.name) is topic:
-                    self._channel.declare(topic.ending())
-                    self._channel.declare(topic.operation())
+                    self._declare(topic.ending())
+                    self._declare(topic.operation())
                     self._counters.add("renewed")
         asyncio.get_running_loop().call_later(renew_after / 4, self._watch, topic, subscription, renew_after)
 
@@ -148,10 +160,10 @@ class Topics:
             subscription.closed = True
             topic.subscriptions = tuple(s for s in topic.subscriptions if s is not subscription)
             if topic.subscriptions:
-                self._channel.declare(topic.operation())
+                self._declare(topic.operation())
             elif self._topics.get(topic.name) is topic:
                 del self._topics[topic.name]
-                self._channel.declare(topic.ending())
+                self._declare(topic.ending())
 
     def receive(self, message: Message) -> bool:
         """Take a message of a topic; False if it is none."""

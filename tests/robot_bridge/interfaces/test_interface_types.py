@@ -104,9 +104,10 @@ def test_own_definitions(tmp_path: Path):
         grip.unit = "newton"
     assert store.get("my_msgs/srv/Set").Request().grip == type(grip)()
     store.add_folder(tmp_path)  # once more: the same definitions
-    (tmp_path / "my_msgs" / "srv" / "Set.srv").write_text("Grip grip\nbool fast\n---\nbool success\n")
+    (tmp_path / "other" / "my_msgs" / "srv").mkdir(parents=True)
+    (tmp_path / "other" / "my_msgs" / "srv" / "Set.srv").write_text("Grip grip\nbool fast\n---\nbool success\n")
     with pytest.raises(UserError, match="my_msgs/srv/Set is in use with another definition"):
-        store.add_folder(tmp_path)
+        store.add_folder(tmp_path / "other")
     with pytest.raises(UserError, match="no interface definitions in"):
         store.add_folder(tmp_path / "nowhere")
     (tmp_path / "bad" / "bad_msgs" / "msg").mkdir(parents=True)

@@ -322,3 +322,19 @@ def test_the_graph(site: Site) -> None:
     assert {name: type for name, type in types.items() if "probe" not in name} == {"/x": STRING, "/y": JOINTS}
     assert "/s" in services.wait()[0]
     assert actions.wait() == (["/a"], None)
+
+
+def test_what_is_published_at_once_after_advertising_arrives(site: Site) -> None:
+    source, sink = site.transport(), site.transport()
+    got: list[str] = []
+    for number in range(100):
+        sink.subscribe(f"/new{number}", STRING, lambda message: got.append(message["data"]))
+    source.advertise("/busy", STRING)
+    site.settle()
+    for number in range(100):
+        source.publish("/busy", {"data": ""})  # the I/O thread is about to look at what was handed over
+        closable = source.advertise(f"/new{number}", STRING)
+        source.publish(f"/new{number}", {"data": str(number)})
+        closable.close()
+    until(lambda: len(got) == 100)
+    assert site.server.counters["refused"] == 0

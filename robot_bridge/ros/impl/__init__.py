@@ -1,0 +1,1 @@
+"""Where rclpy keeps the logger's class and its levels."""
