@@ -24,6 +24,7 @@ from lapo_tf.progress import Bar, progress_bar
 from lapo_tf.tasks import Task, load_task
 from lapo_tf.tasks.task import SCORE, Criterion
 from lapo_tf.training import metrics
+from lapo_tf.training.history import data_history
 from lapo_tf.training.judges import HeldOut, Simulator
 from lapo_tf.training.lock import RunLock
 from lapo_tf.training.loop import NonFiniteLossError, TrainingLoop, scaling_of
@@ -151,7 +152,7 @@ class Trainer:
         if self.progress:
             self.log(str(data.summary))
         told = data.summary.to_dict() | {"checksum": data.checksum()}
-        history = self._history(told, other_data)
+        history = data_history(self.folder, told, other_data) if self.resume else []
         held_out: OfflineDataset | None = None
         if offline:
             numbers = self._held_out(data, new_data=len(history) > 0)
@@ -203,32 +204,6 @@ class Trainer:
         """The task's own data set that a resumed run was begun with: official data, or a collection in their place."""
         used = self.folder.read()["data"]["id"] if self.resume else None
         return used if used in (self.task.minari_id, self.task.collected_id) else None
-
-    def _history(self, data: dict[str, Any], other_data: bool) -> list[dict[str, Any]]:
-        """The parts of the run that were trained on other data than this.
-
-        Raises:
-            UserError: a resumed run's data are of other dimensions now, or other data where `other_data` allows none.
-        """
-        if not self.resume:
-            return []
-        values = self.folder.read()
-        before, history, agent = values["data"], values.get("history", []), values["agent"]
-        if [agent[name] for name in ("obs_dim", "act_dim")] != [data[name] for name in ("obs_dim", "act_dim")]:
-            raise UserError(
-                f"{self.folder.path} was trained on observations of {agent['obs_dim']} and actions of "
-                f"{agent['act_dim']} numbers; this data has {data['obs_dim']} and {data['act_dim']}: give its own data"
-            )
-        compared = ["checksum"] if before.get("checksum") else ["sha256", "transitions", "episodes", "return_quantiles"]
-        if all(before.get(name) == data[name] for name in compared):
-            return history
-        if not other_data:
-            raise UserError(
-                f"{self.folder.path} was trained on {_told(before)}, and this is {_told(data)}: give its own data with "
-                "--dataset, or go on with other data by --other-data"
-            )
-        step = Checkpoints(self.folder.path / "checkpoints").steps()
-        return [*history, {"until": step[-1] if step else 0, "data": before}]
 
     def _held_out(self, data: OfflineDataset, new_data: bool) -> list[int]:
         """Numbers of the episodes to judge by: a resumed run keeps its own, where its data are the same."""
@@ -410,9 +385,3 @@ class Trainer:
         self._save(logs[criterion.metric])
         short = criterion.label.split()[-1] if criterion.sign > 0 else "action error"
         meter.set_postfix_str(f"{short} {logs[criterion.metric]:.4g}")
-
-
-def _told(data: dict[str, Any]) -> str:
-    """A data set in a few words."""
-    digest = str(data.get("checksum") or data.get("sha256") or "unknown")[:12]
-    return f"{data['id']} ({data['transitions']:,} transitions, checksum {digest})"
