@@ -23,8 +23,8 @@ def data_history(folder: RunFolder, data: dict[str, Any], other_data: bool) -> l
     before, history, agent = values["data"], values.get("history", []), values["agent"]
     if [agent[name] for name in ("obs_dim", "act_dim")] != [data[name] for name in ("obs_dim", "act_dim")]:
         raise UserError(
-            f"{folder.path} was trained on observations of {agent['obs_dim']} and actions of {agent['act_dim']} numbers; "
-            f"this data has {data['obs_dim']} and {data['act_dim']}: give its own data"
+            f"{folder.path} was trained on observations of {agent['obs_dim']} and actions of {agent['act_dim']} "
+            f"numbers; this data has {data['obs_dim']} and {data['act_dim']}: give its own data"
         )
     compared = ["checksum"] if before.get("checksum") else ["sha256", "transitions", "episodes", "return_quantiles"]
     if all(before.get(name) == data[name] for name in compared):
