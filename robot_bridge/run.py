@@ -7,6 +7,7 @@ import json
 import os
 import queue
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -56,7 +57,10 @@ def parser() -> ArgumentParser:
     parser.add_argument("--enable", action="store_true", help="enable at once (for simulations)")
     parser.add_argument("--speed", type=float, help="share of the policy's speed, instead of the config's")
     parser.add_argument("--duration", type=float, help="seconds after which to stop")
-    parser.add_argument("--log", type=Path, metavar="FOLDER", help="log every decision as a bag (MCAP)")
+    parser.add_argument(
+        "--log", type=Path, metavar="FOLDER", help="log every decision as a bag (MCAP); {time} becomes the present time"
+    )
+    parser.add_argument("--keep-logs", type=int, metavar="N", help="with {time} in --log: remove all but the newest N")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write counts and timing as JSON at the end")
     parser.add_argument(
         "--page",
@@ -203,6 +207,26 @@ def check_writable(args: Namespace) -> None:
         require(option == "--log" or not path.is_dir(), option, path, "a file, not a folder")
 
 
+def log_folder(log: Path | None, keep: int | None) -> Path | None:
+    """Where to log, with `{time}` filled in; older logs are removed until `keep` - 1 are left.
+
+    Raises:
+        UserError: `keep` is no number of logs, or there is no `{time}` to tell them apart.
+    """
+    if keep is not None:
+        require(keep > 0, "--keep-logs", keep, "1 or more")
+        require(log is not None and "{time}" in log.name, "--keep-logs", keep, "--log FOLDER/{time}")
+    if log is None or "{time}" not in log.name:
+        return log
+    if keep is not None:
+        before, after = log.name.split("{time}", 1)
+        found = sorted(p for p in log.parent.glob("*") if p.name.startswith(before) and p.name.endswith(after))
+        logs = [path for path in found if (path / "layout.yaml").is_file()]  # and nothing else
+        for old in logs[: max(0, len(logs) - keep + 1)]:
+            shutil.rmtree(old, ignore_errors=True)
+    return log.with_name(log.name.replace("{time}", time.strftime("%Y-%m-%d-%H%M%S")))
+
+
 def watch_signals(node: PolicyNode, say: Callable[[str], None]) -> None:
     """Have the arm brought to a stand whatever the process is asked to do, but by SIGKILL and SIGSTOP."""
 
@@ -233,6 +257,7 @@ def main() -> None:
     if args.robot is None and not args.lock_step:
         raise UserError("--robot is missing: expected a config, e.g. --robot franka (or --lock-step for a simulation)")
     check_writable(args)
+    args.log = log_folder(args.log, args.keep_logs)
     name = full_name(args.namespace, args.name)
     policy, robot = load(args.policy, args.robot, args.speed)
     mode: Mode = "dry-run" if args.dry_run else "shadow" if args.shadow else "run"

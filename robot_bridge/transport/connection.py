@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import ssl
 from argparse import Namespace
+from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from robot_bridge.errors import ArgumentParser
+from robot_bridge.errors import ArgumentParser, UserError
 from robot_bridge.transport import RosbridgeTransport, Transport
 
 
@@ -17,6 +19,7 @@ def add_options(parser: ArgumentParser) -> None:
         default=os.environ.get("ROSBRIDGE_URL") or "ws://localhost:9090",
         help="of the rosbridge; its token, if it wants one, is taken from ROSBRIDGE_TOKEN",
     )
+    parser.add_argument("--ca", type=Path, metavar="FILE", help="certificates (PEM) to trust for wss://, and no others")
     parser.add_argument(
         "--transport",
         choices=("rosbridge", "rclpy"),
@@ -26,7 +29,13 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def connection(args: Namespace) -> Transport:
-    """The transport that the options ask for, not started yet."""
+    """The transport that the options ask for, not started yet.
+
+    Raises:
+        UserError: the file of `--ca` holds no certificate.
+    """
+    if args.ca is not None:
+        trust(args.ca)
     if args.transport == "rclpy":
         from robot_bridge.transport.rclpy import RclpyTransport
 
@@ -41,6 +50,20 @@ def with_token(url: str, token: str | None) -> str:
         return url
     query = f"{parts.query}&" if parts.query else ""
     return urlunsplit(parts._replace(path=parts.path or "/", query=f"{query}token={quote(token, safe='')}"))
+
+
+def trust(certificates: Path) -> None:
+    """Have wss:// addresses trust the authorities of a PEM file, and no others.
+
+    Raises:
+        UserError: it cannot be read, or holds none.
+    """
+    try:
+        ssl.create_default_context(cafile=str(certificates))
+    except OSError as error:  # an SSLError is one
+        reason = error.strerror or str(error)
+        raise UserError(f"--ca: {certificates} holds no certificates ({reason}): expected a PEM file") from None
+    os.environ["SSL_CERT_FILE"] = str(certificates.absolute())  # what Python's ssl takes for its defaults
 
 
 def place(args: Namespace) -> str:

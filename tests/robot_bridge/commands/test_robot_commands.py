@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -20,6 +22,7 @@ pytest.importorskip("websockets", reason="the robot extra is not installed")
 pytest.importorskip("roslibpy", reason="the robot extra is not installed")
 
 from robot_fakes import arm_policy, arm_robot, for_task
+from websockets.sync.server import serve
 
 from robot_bridge import check, run
 from robot_bridge.errors import UserError
@@ -212,7 +215,7 @@ def test_a_printer_never_holds_up_who_says_something(monkeypatch: pytest.MonkeyP
 def test_a_token_is_taken_from_the_environment_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROSBRIDGE_TOKEN", "s&cret")
     with RosbridgeServer(port=0, token="s&cret") as server:
-        args = Namespace(transport="rosbridge", url=server.url)
+        args = Namespace(transport="rosbridge", url=server.url, ca=None)
         transport = connection.connection(args)
         transport.start()
         transport.close()
@@ -263,3 +266,49 @@ def test_latency_prints_its_table_and_keeps_it(tmp_path: Path) -> None:
     for way in ("once", "echo"):
         assert 0.1 < float(rows[way][2]) < 500  # ms, p50, on a busy machine
         assert float(rows[way][6]) > 50  # % that arrived
+
+
+def test_old_logs_go_and_nothing_else_does(tmp_path: Path) -> None:
+    for name in ("run-2026-01-01", "run-2026-01-02", "run-2026-01-03"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "layout.yaml").touch()
+    for name in ("run-notes", "other-2026-01-01"):  # no log of ours; of another name
+        (tmp_path / name).mkdir()
+    folder = run.log_folder(tmp_path / "run-{time}", 2)
+    assert folder is not None
+    assert re.fullmatch(r"run-\d{4}-\d\d-\d\d-\d{6}", folder.name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other-2026-01-01", "run-2026-01-03", "run-notes"]
+    assert run.log_folder(tmp_path / "plain", None) == tmp_path / "plain"
+    with pytest.raises(UserError, match="--keep-logs is 3"):
+        run.log_folder(tmp_path / "plain", 3)
+
+
+def test_certificates_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over wss, a server is heard only if its certificate is signed by an authority that is trusted."""
+    trustme = pytest.importorskip("trustme", reason="the test extra is not installed")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    greeted = threading.Event()
+
+    def greet(connection: Any) -> None:
+        connection.recv(timeout=5)
+        greeted.set()
+
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    with serve(greet, "localhost", 0, ssl=context) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        arguments = ["--url", f"wss://localhost:{server.socket.getsockname()[1]}", "--policy", "x"]
+        for ca, heard in (([], False), (["--ca", str(tmp_path / "ca.pem")], True)):
+            transport = connection.connection(run.parser().parse_args([*arguments, *ca]))
+            transport.advertise("/a", "std_msgs/msg/Empty")
+            transport.start(timeout=None)
+            try:
+                assert greeted.wait(5 if heard else 1.5) == heard
+            finally:
+                transport.close()
+        server.shutdown()
+    (tmp_path / "text").write_text("no certificate")
+    with pytest.raises(UserError, match="holds no certificates"):
+        connection.trust(tmp_path / "text")
