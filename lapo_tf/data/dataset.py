@@ -36,6 +36,7 @@ Array = NDArray[np.float32]
 # other units (torques, degrees) and a policy that imitates them would saturate every joint.
 ACTION_SLACK = 1e-3
 ACTION_LIMIT = 10.0
+EXTREME = 1e6  # metres, radians, newtons: no robot's; marks such as 1e20 are
 
 
 @dataclass(frozen=True)
@@ -236,13 +237,23 @@ def from_episodes(
         reward_range=(float(used.min()), float(used.max())),
         obs_dim=observations.shape[1],
         act_dim=actions.shape[1],
-        warnings=tuple(warnings),
+        warnings=(*warnings, *_extremes("observation", observations), *_extremes("action", actions)),
     )
     dataset = OfflineDataset(observations, actions, rewards, terminals, index, spans_, summary)
     arrays: tuple[np.ndarray, ...] = (observations, actions, rewards, terminals, index, spans_)
     for array in arrays:
         array.setflags(write=False)
     return dataset
+
+
+def _extremes(what: str, values: Array) -> list[str]:
+    """A warning where channels reach values that no sensor has: beside them, all others are as good as equal."""
+    reach = np.maximum(values.max(axis=0), -values.min(axis=0))
+    channels = np.flatnonzero(reach > EXTREME)
+    if not len(channels):
+        return []
+    named = ", ".join(str(i) for i in channels[:6]) + (", …" if len(channels) > 6 else "")
+    return [f"{what} {named} reaches {reach.max():.3g}: a mark for missing values? replace or remove it"]
 
 
 def check_spaces(

@@ -114,6 +114,19 @@ def test_a_next_observation_that_is_none_is_named_also_inside_an_episode(tmp_pat
     fails(lambda: load_dataset(write(tmp_path / "a.hdf5", arrays)), "observations: 1 NaN or infinite, first at step 4")
 
 
+def test_marks_for_missing_values_are_named_and_spoil_no_scale(tmp_path: Path) -> None:
+    from lapo_tf.agents import AGENTS
+    from lapo_tf.training.loop import scaling_of
+
+    arrays = flat_steps(50)
+    arrays["observations"][7, 1] = 1e20
+    data = load_dataset(write(tmp_path / "a.hdf5", arrays), max_episode_steps=50)
+    (warning,) = data.summary.warnings
+    assert warning == "observation 1 reaches 1e+20: a mark for missing values? replace or remove it"
+    scaling = scaling_of(data, np.full(2, -1.0), np.full(2, 1.0), AGENTS["bc"].Config(), "bounds")
+    assert np.isfinite(scaling.obs_std).all()
+
+
 def test_flags_and_bytes_are_numbers(tmp_path: Path) -> None:
     arrays = flat_steps(8)
     arrays["observations"] = np.arange(24).reshape(8, 3) % 2 == 0
