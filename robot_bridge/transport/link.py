@@ -24,6 +24,8 @@ from robot_bridge.transport.base import TransportError
 
 logging.getLogger("autobahn").setLevel(logging.ERROR)  # it warns of every attempt that fails
 
+LOGGER = logging.getLogger(__name__)
+
 PING_INTERVAL = 0.05  # s
 ROUND_TRIPS = 20_000  # that are remembered: of more than a quarter of an hour
 FROZEN = 1.2  # s without an answer to a ping, after which the connection is given up
@@ -174,10 +176,17 @@ class Link:
             message = _DECODER.decode(text.decode())
             if not isinstance(message, dict):
                 raise ValueError("no object")
-        except (ValueError, RecursionError):
-            self.counters.add("received.malformed")
+        except (ValueError, RecursionError) as error:
+            self._malformed(f"{error}: {text[:80]!r}")
             return
         self._received(message)
+
+    def on_binary(self) -> None:
+        self._malformed("a binary frame")
+
+    def _malformed(self, what: str) -> None:
+        if self.counters.add("received.malformed") == 1:
+            LOGGER.warning("the server sent what is no JSON object (further ones are counted only): %s", what)
 
     def _lose(self, reason: str | None) -> None:
         self._protocol = None
@@ -224,7 +233,7 @@ class _Protocol(AsyncioRosBridgeProtocol):
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N802, N803
         if isBinary:
-            self.factory.link.counters.add("received.malformed")
+            self.factory.link.on_binary()
         else:
             self.factory.link.on_text(self, payload)
 

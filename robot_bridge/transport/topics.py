@@ -172,6 +172,7 @@ class Topics:
         name, values = message.get("topic"), message.get("msg")
         if not isinstance(name, str) or not isinstance(values, dict):
             self._counters.add("received.malformed")
+            self._callbacks.warn(f"a message of {name!s:.100} is no object of fields but {type(values).__name__}")
             return True
         topic = self._topics.get(name)
         if topic is None:

@@ -73,6 +73,9 @@ RCLPY = {
         "Node.get_service_names_and_types": "self",
         "Node.get_node_names": "self",
         "Node.count_publishers": "self, topic_name",
+        "Node.get_publishers_info_by_topic": "self, topic_name, no_mangle=False",
+        "Node.get_subscriptions_info_by_topic": "self, topic_name, no_mangle=False",
+        "Node.get_node_names_and_namespaces": "self",
         "Node.count_subscribers": "self, topic_name",
         "Node.declare_parameter": "self, name, value=None, descriptor=None, ignore_override=False",
         "Node.declare_parameters": "self, namespace, parameters, ignore_override=False",
@@ -271,6 +274,17 @@ RCLPY = {
     },
     "rclpy.serialization": {"serialize_message": "message", "deserialize_message": "serialized_message, message_type"},
     "rclpy.signals": {"SignalHandlerOptions": None},
+    "rclpy.wait_for_message": {"wait_for_message": "msg_type, node, topic, *, qos_profile=1, time_to_wait=-1"},
+    "rclpy.parameter_client": {
+        "AsyncParameterClient": "node, remote_node_name, qos_profile=..., callback_group=None",
+        "AsyncParameterClient.list_parameters": "self, prefixes=None, depth=None, callback=None",
+        "AsyncParameterClient.set_parameters": "self, parameters, callback=None",
+        "AsyncParameterClient.load_parameter_file": "self, parameter_file, use_wildcard=False, callback=None",
+        "AsyncParameterClient.wait_for_services": "self, timeout_sec=None",
+    },
+    "rclpy.impl.rcutils_logger": {"RcutilsLogger": None},
+    "rclpy.impl.logging_severity": {"LoggingSeverity": None},
+    "rclpy.topic_endpoint_info": {"TopicEndpointInfo": None, "TopicEndpointTypeEnum": None},
     "rclpy.utilities": {"ok": "*, context=None", "get_default_context": "*, shutting_down=False"},
 }
 
@@ -318,6 +332,7 @@ def test_signature(module, name, text):
 def forget() -> None:
     """Undo what the stand-in did to the import system, and import it anew next time."""
     roots = ("rclpy", "sensor_msgs", "std_srvs", "trajectory_msgs", "control_msgs")
+    roots += ("message_filters", "tf2_ros", "tf2_geometry_msgs", "example_interfaces")
     sys.meta_path[:] = [
         f for f in sys.meta_path if type(f).__name__ != "StandInFinder" and getattr(f, "prefix", 1) != ""
     ]
@@ -348,6 +363,18 @@ def test_the_stand_in_is_the_same_modules(clean_imports):
     assert QoSProfile(depth=1).depth == 1
     assert Standing is JointState
     assert FollowJointTrajectory.Goal().path_tolerance == []
+    import message_filters
+    from example_interfaces.srv import AddTwoInts
+    from tf2_geometry_msgs import do_transform_pose
+    from tf2_ros import TransformException
+    from tf2_ros.buffer import Buffer
+    from tf2_ros.transform_listener import TransformListener
+
+    assert message_filters.TimeSynchronizer is ours.message_filters.TimeSynchronizer
+    assert (Buffer, TransformListener) == (ours.tf2_ros.Buffer, ours.tf2_ros.TransformListener)
+    assert issubclass(ours.tf2_ros.LookupException, TransformException)
+    assert callable(do_transform_pose)
+    assert AddTwoInts.Request(a=2, b=3).b == 3
     assert {name: import_module(name).__spec__ for name in specs} == specs
     with pytest.raises(ImportError):
         import rclpy.nonsense
