@@ -20,12 +20,18 @@ T = TypeVar("T")
 
 
 def parse(
-    kind: type[T], argv: Sequence[str] | None = None, *, default: Any = tyro.MISSING_NONPROP, description: str
+    kind: type[T],
+    argv: Sequence[str] | None = None,
+    *,
+    default: Any = tyro.MISSING_NONPROP,
+    description: str,
+    name: str = "",
 ) -> T:
     """`argv` (default: the command line) as an instance of `kind`; its docstrings are `--help`.
 
     Args:
-        kind: a dataclass, or a union of dataclasses that are subcommands (`tyro.conf.subcommand`).
+        kind: a dataclass.
+        name: of the subcommand whose options these are.
 
     Raises:
         UserError: unknown option (with the nearest one) or a value that does not fit.
@@ -37,7 +43,7 @@ def parse(
                 kind,
                 args=list(sys.argv[1:] if argv is None else argv),
                 default=default,
-                prog=_program(),
+                prog=f"{_program()} {name}".strip(),
                 description=description,
                 return_unknown_args=True,
                 registry=_NUMBERS,

@@ -54,7 +54,11 @@ def main() -> None:
     """The command."""
     words = sys.argv[1:]
     toy = words[:1] == ["toy"]
-    options = parse(ToyCommand, words[1:], description=TOY) if toy else parse(ReportCommand, description=DESCRIPTION)
+    options = (
+        parse(ToyCommand, words[1:], description=TOY, name="toy")
+        if toy
+        else parse(ReportCommand, description=DESCRIPTION)
+    )
     runtime.quiet()
     mpl.use("agg")
     if isinstance(options, ToyCommand):

@@ -249,7 +249,7 @@ def main() -> None:
         raise unknown("command", name, COMMANDS)
     kind = COMMANDS[name]
     try:
-        options: Any = parse(kind, words[size:], description=kind.__doc__ or "")
+        options: Any = parse(kind, words[size:], description=kind.__doc__ or "", name=name)
     except SystemExit:  # --help
         if hasattr(kind, "explained"):
             print(f"\n{kind.explained()}")
