@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
@@ -50,6 +51,9 @@ def command(main: Callable[P, None]) -> Callable[P, None]:
             main(*args, **kwargs)
         except UserError as error:
             exit_with(str(error))
+        except BrokenPipeError:  # nobody reads on, as after `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what Python writes at its end goes nowhere, too
+            raise SystemExit(141) from None
         except OSError as error:  # full disk, read-only folder, vanished file
             place = error.filename or "while reading or writing"
             exit_with(f"{error.strerror or error}: {place}; free or fix it and run again")

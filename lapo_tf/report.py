@@ -53,12 +53,11 @@ class ToyCommand:
 def main() -> None:
     """The command."""
     words = sys.argv[1:]
-    toy = words[:1] == ["toy"]
-    options = (
-        parse(ToyCommand, words[1:], description=TOY, name="toy")
-        if toy
-        else parse(ReportCommand, description=DESCRIPTION)
-    )
+    options: ToyCommand | ReportCommand
+    if words[:1] == ["toy"]:
+        options = parse(ToyCommand, words[1:], description=TOY, name="toy")
+    else:
+        options = parse(ReportCommand, description=DESCRIPTION)
     runtime.quiet()
     mpl.use("agg")
     if isinstance(options, ToyCommand):

@@ -327,3 +327,15 @@ def test_help_explains_every_option(command, monkeypatch):
         assert re.search(rf" {flag}[ ,]", words), flag
         assert " ".join(text.split()[:8]) in words, flag
     assert "maze2d-umaze" in words
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    """As in `python -m lapo_tf.train --help | head`."""
+    code = "from lapo_tf.errors import command\n@command\ndef main(): [print('line') for _ in range(100_000)]\nmain()"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 141
