@@ -33,6 +33,10 @@ class SweepCommand(Cluster):
     """Gradient steps of every trial; default: the task's."""
     dataset: str | None = None
     """Data set of all trials; default: each task's own."""
+    layout: tuple[str, ...] | None = None
+    """How its dictionary observations become a vector, see `python -m lapo_tf.train --help`."""
+    max_episode_steps: int | None = None
+    """Where episodes of a D4RL file without `timeouts` are cut; default: the environment's time limit."""
     run_dir: Path = Path("runs")
     """Folder of the run folders."""
     config: Path | None = None
@@ -53,7 +57,7 @@ class SweepCommand(Cluster):
 
 def all_trials(options: SweepCommand) -> list[Trial]:
     """The grid that the options describe."""
-    names = ("steps", "dataset", "batch_size", "eval_every", "eval_episodes", "compile")
+    names = ("steps", "dataset", "layout", "max_episode_steps", "batch_size", "eval_every", "eval_episodes", "compile")
     flags = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     file = read_yaml(options.config, "steps: 10000") if options.config else {}
     # At commas, but for those within a list, as in bc:hidden=[64,64].

@@ -196,6 +196,9 @@ def _write(
     observation, places = channels(layout.observation, known)
     action, _ = channels(layout.action, known)
     bounds = None if layout.low is None or layout.high is None else box(layout.low, layout.high, len(action))
+    for column in layout.units:
+        if column not in known:
+            raise unknown("column in units:", column, known)
     units = {name: unit for column, unit in layout.units.items() for name in known.get(column, [column])}
     with progress_bar(total=total, desc="importing", unit="episode", disable=not progress) as bar:
         written = write_dataset(

@@ -221,6 +221,7 @@ def test_csv_and_an_episode_that_goes_on_in_the_next_file(tmp_path: Path) -> Non
         ("observation: [q]\naction: [u]\nrate: -1\nlow: 0\n", "rate is -1: expected a number above 0"),
         ("observation: []\naction: [u]\n", "observation is []: expected at least 1 entry"),
         ("observation: [q]\naction: [u]\nlow: 0\n", "low/high is half given"),
+        ("observation: [q]\naction: [u]\nunits: {uu: m}\n", "unknown column in units: 'uu': did you mean 'u'?"),
         ("observation: ['pose[0:9]']\naction: [u]\n", "pose has 3 values"),
         ("observation: [q]\naction: [u]\nlow: [0, 1]\nhigh: 3\n", "low has 2 values: expected 1 or 1"),
     ],
