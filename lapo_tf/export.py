@@ -30,6 +30,8 @@ class Args:
     """The training data, where it is not where the run found it."""
     trial_episodes: int = 10
     """Episodes of the exported policy in the task's simulator: its score, and the action score's threshold."""
+    control_rate: float | None = None
+    """Hz at which the robot is to be commanded, where there is no simulator and the data do not say it."""
     saved_model: bool = False
     """Write a TensorFlow SavedModel, too."""
     onnx: bool = False
@@ -41,6 +43,9 @@ def main() -> None:
     """The command."""
     args = parse(Args, description=DESCRIPTION)
     require(args.trial_episodes >= 0, "--trial-episodes", args.trial_episodes, "0 or more")
+    require(
+        args.control_rate is None or args.control_rate > 0, "--control-rate", args.control_rate, "more than 0, in Hz"
+    )
     runtime.quiet()
     runtime.configure("xla")
     from lapo_tf.runs.bundle import export
@@ -54,6 +59,7 @@ def main() -> None:
         args.out,
         dataset=args.dataset,
         trial_episodes=args.trial_episodes,
+        control_rate=args.control_rate,
         saved_model=args.saved_model,
         onnx=args.onnx,
         progress=True,
@@ -62,12 +68,15 @@ def main() -> None:
     print(f"policy       {d.task}, {run.config.agent}, step {run.step:,}; {d.control_rate:g} Hz")
     print(f"checked      {d.check['observations']} observations, largest difference {d.check['max_difference']:.2g}")
     if d.score:
-        score = f"{d.score['normalized_score']:.1f} ± {d.score['normalized_score_std']:.1f}"
+        score = f"return {d.score['return']:.4g}"
+        if "normalized_score" in d.score:
+            score = f"{d.score['normalized_score']:.1f} ± {d.score['normalized_score_std']:.1f}"
         print(f"score        {score} over {d.score['episodes']} episodes, exported model, seeds from 0")
     for novelty in d.novelty:
-        alarms = "" if novelty.alarms is None else f"; {novelty.alarms:.1%} of the trial's steps are above"
+        alarms = "" if novelty.alarms is None else f"; {novelty.alarms:.1%} of the steps tried are above"
         print(f"novelty      {novelty.name}: threshold {novelty.threshold:.3g} ({novelty.calibration}){alarms}")
-    print(f"bundle       {args.out}; next: python -m robot_bridge.demo --policy {args.out}")
+    command = "demo" if d.environment.get("id") else "check"
+    print(f"bundle       {args.out}; next: python -m robot_bridge.{command} --policy {args.out}")
 
 
 if __name__ == "__main__":

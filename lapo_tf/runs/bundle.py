@@ -18,9 +18,12 @@ import tensorflow as tf
 
 from lapo_tf import runtime
 from lapo_tf.data import OfflineDataset
+from lapo_tf.data.split import split
 from lapo_tf.runs.conversion import MAX_DIFFERENCE, compare, onnx_policy, to_litert, write_onnx, write_saved_model
 from lapo_tf.runs.novelty import MARGIN, NOVEL, fit_whitening, has_cvae, held_out_scores, novelty_function, varying
 from lapo_tf.runs.run import Rollout, Run
+from lapo_tf.tasks.names import Names, recorded_names
+from lapo_tf.tasks.task import HELD_OUT, SCORE
 from robot_bridge.robot.bundle import DESCRIPTION as JSON
 from robot_bridge.robot.bundle import (
     MODEL,
@@ -33,6 +36,7 @@ from robot_bridge.robot.bundle import (
 )
 
 COMPARED = 1000  # observations of the data that the trained and the exported policy are compared on
+HELD_OUT_STEPS = 2000  # at most so many are tried where there is no simulator
 QUANTILES = (0.001, 0.01, 0.5, 0.99, 0.999)
 SAVED_MODEL, ONNX = "saved_model", "policy.onnx"
 
@@ -43,6 +47,7 @@ def export(
     *,
     dataset: str | None = None,
     trial_episodes: int = 10,
+    control_rate: float | None = None,
     saved_model: bool = False,
     onnx: bool = False,
     progress: bool = False,
@@ -54,7 +59,8 @@ def export(
         out: the bundle's folder; its files are replaced.
         dataset: the training data, if not where the run found it.
         trial_episodes: of the exported policy in the task's simulator; 0 leaves the score unmeasured and the CVAE's
-            novelty out.
+            novelty out. A run that is judged on held-out episodes has these in place of a trial.
+        control_rate: Hz, of a task without a simulator whose data do not say it.
         saved_model, onnx: write `out/saved_model` and `out/policy.onnx`, too.
         progress: show a bar of the trial.
 
@@ -62,12 +68,15 @@ def export(
         UserError: the data cannot be had, or the exported model is not the policy.
     """
     agent, config = run.agent, run.config
+    offline = run.folder.criterion() == HELD_OUT
     data = run.task.load_dataset(
         dataset or config.dataset or run.data()["id"],
         layout=config.layout,
         max_episode_steps=config.max_episode_steps,
+        offline=offline,
         progress=progress,
     )
+    names = recorded_names(data, control_rate) if offline else environment_names(run)
     observations = data.observations[data.index]
     varies = varying(observations)
     held_out = held_out_scores(observations, np.repeat(np.arange(len(data.episodes)), data.episodes[:, 1]), varies)
@@ -78,7 +87,7 @@ def export(
             f"{NOVEL:.1%} quantile of {len(held_out):,} transitions in {len(data.episodes)} episodes held out in turn",
         )
     ]
-    with_cvae = has_cvae(agent) and trial_episodes > 0
+    with_cvae = has_cvae(agent) and (trial_episodes > 0 or offline)
     if with_cvae:
         scores.append(NoveltyScore("action", 1.0, "not calibrated"))
     out.mkdir(parents=True, exist_ok=True)
@@ -91,11 +100,13 @@ def export(
         models = {MODEL: to_litert(unfinished / SAVED_MODEL, "act")}
         models[NOVELTY] = to_litert(unfinished / SAVED_MODEL, "novelty")
         with runtime.silenced():  # LiteRT says that it is there
-            policy = Policy(describe(run, data, tuple(scores), models), models)
+            policy = Policy(describe(run, data, names, tuple(scores), models), models)
         difference = compare(MODEL, policy.infer, expected, some)
         check = {"observations": len(some), "max_difference": difference, "allowed": MAX_DIFFERENCE}
         description = replace(policy.description, check=check)
-        if trial_episodes:
+        if offline:
+            description = with_held_out(run, data, Policy(description, models))
+        elif trial_episodes:
             description = with_trial(run, Policy(description, models), trial_episodes, progress)
         for name, model in models.items():
             (unfinished / name).write_bytes(model)
@@ -115,13 +126,18 @@ def export(
     return Policy.load(out)
 
 
-def describe(
-    run: Run, data: OfflineDataset, novelty: tuple[NoveltyScore, ...], models: dict[str, bytes]
-) -> Description:
-    """What `policy.json` says before the trial."""
+def environment_names(run: Run) -> Names:
+    """What the numbers of the environment of a run's task are called."""
     env = run.task.make_env()
     names = run.task.names(env)
     env.close()
+    return names
+
+
+def describe(
+    run: Run, data: OfflineDataset, names: Names, novelty: tuple[NoveltyScore, ...], models: dict[str, bytes]
+) -> Description:
+    """What `policy.json` says before the trial."""
     observations = data.observations[data.index]
     low, high = observations.min(axis=0), observations.max(axis=0)
     quantiles = np.quantile(observations, QUANTILES, axis=0).T
@@ -149,8 +165,10 @@ def describe(
             "seed": run.config.seed,
             "versions": values.get("versions", {}),
         },
-        environment={
-            "id": f"lapo_tf.envs:{env_id}" if (env_id or "").startswith("lapo/") else env_id,  # the module registers it
+        environment={}
+        if env_id is None
+        else {
+            "id": f"lapo_tf.envs:{env_id}" if env_id.startswith("lapo/") else env_id,  # the module registers it
             "score_min": run.task.score_min,
             "score_max": run.task.score_max,
         },
@@ -167,25 +185,47 @@ def with_trial(run: Run, policy: Policy, episodes: int, progress: bool) -> Descr
         return np.stack(actions)
 
     rollout: Rollout = run.rollout(episodes, seed=0, parallel=1, progress=progress, policy=act)
-    seen = np.stack(novelty).astype(np.float64)  # in units of the thresholds so far
-    scores = list(policy.description.novelty)
-    if len(scores) > 1:
-        familiar = seen[seen[:, 0] <= 1.0, 1]
-        if len(familiar):
-            threshold = max(MARGIN * float(np.quantile(familiar, NOVEL)), 1e-6)
-            how = f"{MARGIN} x the {NOVEL:.1%} quantile of {len(familiar):,} trial steps with familiar observations"
-            scores[1] = replace(scores[1], threshold=threshold, calibration=how)
-            seen[:, 1] /= threshold
-    alarms = (seen > 1.0).mean(axis=0)
+    normalized = {
+        "normalized_score": float(rollout.scores.mean()),
+        "normalized_score_std": float(rollout.scores.std()),
+    }
     return replace(
         policy.description,
-        novelty=tuple(replace(s, alarms=round(float(a), 4)) for s, a in zip(scores, alarms, strict=True)),
+        novelty=calibrated(policy, np.stack(novelty), "trial steps"),
         score={
-            "normalized_score": float(rollout.scores.mean()),
-            "normalized_score_std": float(rollout.scores.std()),
+            **(normalized if run.task.criterion == SCORE else {}),
             "return": float(rollout.returns.mean()),
             "scores": rollout.scores.tolist(),
             "episodes": episodes,
             "seeds": [int(seed) for seed in rollout.seeds],
         },
     )
+
+
+def with_held_out(run: Run, data: OfflineDataset, policy: Policy) -> Description:
+    """The description with the CVAE's threshold and the shares of alarms on the run's held-out episodes."""
+    held_out = split(data, run.data()["held_out"]["episodes"])[1]
+    rows = held_out.observations[held_out.index]
+    rows = rows[:: -(-len(rows) // HELD_OUT_STEPS)]
+    novelty = [policy.novelty(row, policy.infer(row)) for row in rows]
+    return replace(policy.description, novelty=calibrated(policy, np.stack(novelty), "held-out steps"))
+
+
+def calibrated(policy: Policy, novelty: np.ndarray, what: str) -> tuple[NoveltyScore, ...]:
+    """A policy's scores of novelty with the CVAE's threshold, if there is one, and the shares of alarms.
+
+    Args:
+        policy: whose thresholds so far are the units of `novelty`.
+        novelty: scores [steps, 1 or 2] of observations, and of the policy's own actions there.
+        what: the steps are, in words.
+    """
+    seen, scores = novelty.astype(np.float64), list(policy.description.novelty)
+    if len(scores) > 1:
+        familiar = seen[seen[:, 0] <= 1.0, 1]
+        if len(familiar):
+            threshold = max(MARGIN * float(np.quantile(familiar, NOVEL)), 1e-6)
+            how = f"{MARGIN} x the {NOVEL:.1%} quantile of {len(familiar):,} {what} with familiar observations"
+            scores[1] = replace(scores[1], threshold=threshold, calibration=how)
+            seen[:, 1] /= threshold
+    alarms = (seen > 1.0).mean(axis=0)
+    return tuple(replace(s, alarms=round(float(a), 4)) for s, a in zip(scores, alarms, strict=True))

@@ -6,11 +6,15 @@ is `<joint>/<quantity>`; entries of the goal are constants of the task.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
+
+from lapo_tf.data.dataset import OfflineDataset
+from lapo_tf.data.store import METADATA
+from lapo_tf.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,50 @@ def environment_names(env: gym.Env) -> Names:
         [Commanded(f"action_{i}", "position", "") for i in range(act[0])],
         1.0 / getattr(env.unwrapped, "dt", 1.0),
     )
+
+
+def recorded_names(data: OfflineDataset, control_rate: float | None = None) -> Names:
+    """Names, units and control rate as a data set has them from its layout; numbers where it says nothing.
+
+    Args:
+        data: whose `metadata` say it (`lapo_tf.data.store.METADATA`).
+        control_rate: Hz, in place of the recorded one.
+
+    Raises:
+        UserError: no control rate is known.
+    """
+    known = data.metadata.get(METADATA) or {}
+    rate = control_rate or known.get("control_hz")
+    if rate is None:
+        raise UserError(
+            f"{data.summary.id} does not say how many steps a second it has: give --control-rate, in Hz, at which the "
+            "robot is to be commanded"
+        )
+
+    def channels(section: str, size: int) -> list[dict[str, Any]]:
+        found = (known.get("channels") or {}).get(section) or [{"name": name} for name in known.get(section) or ()]
+        return list(found) if len(found) == size else [{"name": f"{section}_{i}"} for i in range(size)]
+
+    def observed(joints: bool) -> list[Observed]:
+        return [
+            Observed(f"{(joints and c.get('joint')) or c['name']}/{_quantity(c)}", c.get("unit") or "")
+            for c in channels("observation", data.obs_dim)
+        ]
+
+    observations = observed(joints=True)
+    if len({entry.name for entry in observations}) < len(observations):  # a joint's reading and its set-point, say
+        observations = observed(joints=False)
+    actions = [
+        Commanded(channel.get("joint") or channel["name"], _quantity(channel), channel.get("unit") or "")
+        for channel in channels("action", data.act_dim)
+    ]
+    return Names(observations, actions, float(rate))
+
+
+def _quantity(channel: Mapping[str, Any]) -> str:
+    """Position, velocity or effort: by the message's field that a channel is from, else by its name."""
+    told = f"{channel.get('path') or ''} {channel['name']}".lower()
+    return next((quantity for quantity in ("velocity", "effort") if quantity in told), "position")
 
 
 def _joints(model: Any, obs_dim: int, env: gym.Env) -> Names | None:

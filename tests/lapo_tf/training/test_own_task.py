@@ -13,7 +13,10 @@ import own_arm
 import pytest
 import yaml
 
+from lapo_tf.data import Episode
+from lapo_tf.data.store import write_dataset
 from lapo_tf.errors import UserError
+from lapo_tf.runs.bundle import export
 from lapo_tf.runs.evaluation import evaluate_offline
 from lapo_tf.runs.report import write_report
 from lapo_tf.runs.results import read_run
@@ -227,3 +230,44 @@ def test_what_cannot_be_judged_is_said_in_one_line(tmp_path: Path, capsys: pytes
     assert "all rewards are 0, so critics learn nothing" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"--held-out 1.5 is out of range"):
         train(dataset="flat.hdf5", held_out=1.5, **SMALL)
+
+
+def test_a_bundle_without_an_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    arrays = own_arm.arrays()
+    spans = [slice(i, i + own_arm.STEPS) for i in range(0, 240, own_arm.STEPS)]
+    write_dataset(
+        "arm/reach-v0",
+        [Episode(arrays["observations"][s], arrays["actions"][s], arrays["rewards"][s], False) for s in spans],
+        description="",
+        metadata={
+            "observation": ["joint.a", "joint.b", "tool.x", "tool.y"],
+            "action": ["command.a", "command.b"],
+            "channels": {
+                "action": [
+                    {"name": f"command.{j}", "joint": j, "path": "velocity", "unit": "rad/s"} for j in ("a", "b")
+                ]
+            },
+            "control_hz": 20.0,
+        },
+    )
+    run = load_run(train(dataset="arm/reach-v0", **SMALL).folder)
+    d = export(run, tmp_path / "policy").description
+    assert d.control_rate == 20.0
+    assert [entry.name for entry in d.observations] == [
+        f"{n}/position" for n in ("joint.a", "joint.b", "tool.x", "tool.y")
+    ]
+    assert [(a.joint, a.quantity, a.unit) for a in d.actions] == [
+        ("a", "velocity", "rad/s"),
+        ("b", "velocity", "rad/s"),
+    ]
+    data = run.task.load_dataset(offline=True)
+    assert [a.low for a in d.actions] == pytest.approx(data.actions[data.index].min(axis=0).tolist())
+    assert not d.score
+    assert d.environment == {}
+    (novelty,) = d.novelty  # BC has no CVAE
+    assert 0 <= novelty.alarms <= 1
+    own_arm.write(tmp_path / "arm.hdf5")
+    nameless = load_run(train(dataset="arm.hdf5", **SMALL).folder)
+    with pytest.raises(UserError, match="does not say how many steps a second it has: give --control-rate"):
+        export(nameless, tmp_path / "other")
