@@ -326,15 +326,17 @@ def test_the_graph(site: Site) -> None:
 
 def test_what_is_published_at_once_after_advertising_arrives(site: Site) -> None:
     source, sink = site.transport(), site.transport()
-    got: list[str] = []
-    for number in range(100):
-        sink.subscribe(f"/new{number}", STRING, lambda message: got.append(message["data"]))
     source.advertise("/busy", STRING)
     site.settle()
-    for number in range(100):
-        source.publish("/busy", {"data": ""})  # the I/O thread is about to look at what was handed over
-        closable = source.advertise(f"/new{number}", STRING)
-        source.publish(f"/new{number}", {"data": str(number)})
-        closable.close()
-    until(lambda: len(got) == 100)
+    held = threading.Event()
+    source.call_service("/nobody", "a/srv/T", {}, lambda *_: (held.set(), time.sleep(0.1)), timeout=2)
+    assert held.wait(3)
+    source.publish("/busy", {"data": ""})  # the I/O thread will look at what was handed over
+    source.advertise("/new", STRING, latch=True)  # nobody knows its type before
+    source.publish("/new", {"data": "first"})
+    source.advertise("/gone", STRING).close()
+    site.settle()
+    got: list[str] = []
+    sink.subscribe("/new", STRING, lambda message: got.append(message["data"]))
+    until(lambda: got == ["first"])
     assert site.server.counters["refused"] == 0
