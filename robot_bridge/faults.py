@@ -287,7 +287,8 @@ that the node names when it starts (last table).
 
 *: by the controller's time-out of {timeout:g} s, which the node asks for when it starts. While nothing can be said to
 the arm, a velocity or an effort goes on without it. In all other rows that controller has no time-out at all.
-"goes on": no need to stop, and it did not. The times count from the fault to the last motion. They include the age that
+"goes on": no need to stop, and it did not; "no need": it stopped all the same, as it does where a busy machine makes
+messages late. The times count from the fault to the last motion. They include the age that
 is tolerated and the braking (0.2 s from full speed); with the connection gone an arm ends its last trajectory by
 itself.
 
@@ -347,7 +348,7 @@ def _stop_cell(result: Result | None) -> str:
     if result.stop is None:
         return "**NEVER**" if result.must_stop else "goes on"
     mark = "*" if FAULTS[result.name].cut and result.kind in ("velocity", "effort") else ""
-    return f"{result.stop:.2f}{mark}"
+    return f"{result.stop:.2f}{mark}" + ("" if result.must_stop else ", no need")
 
 
 def parser() -> ArgumentParser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import SUPPRESS
 from pathlib import Path
 
 from robot_bridge.errors import ArgumentParser, UserError, command, require
@@ -33,6 +34,7 @@ def parser() -> ArgumentParser:
     """The command's options."""
     parser = ArgumentParser(prog="robot_bridge.sim", description=DESCRIPTION)
     parser.add_argument("--policy", type=Path, help="folder of a bundle (python -m lapo_tf.export): its environment")
+    parser.add_argument("--task", help=SUPPRESS)  # of versions before bundles named their environment
     parser.add_argument("--env", metavar="ID", help="another environment: a gymnasium id, or my_package:MyArm-v0")
     parser.add_argument("--model", metavar="FILE", help="a MuJoCo XML or URDF, or a robot of MuJoCo Menagerie")
     parser.add_argument("--robot", help="robot config, a file or a name: the topics, controllers and joints")
@@ -82,6 +84,8 @@ def environment(
 def main() -> None:
     """The command."""
     args = parser().parse_args()
+    if args.task is not None:
+        raise UserError(f"--task is gone: export a run of {args.task}, then --policy FOLDER; its bundle names the rest")
     require(args.speed > 0, "--speed", args.speed, "above 0")
     if (args.model is None) == (args.policy is None):
         raise UserError("give --policy FOLDER (its environment), or --model FILE --robot CONFIG (a twin)")

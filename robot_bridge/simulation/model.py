@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from robot_bridge.errors import UserError
+from robot_bridge.errors import UserError, unknown
 from robot_bridge.guards.limits import Array
 from robot_bridge.robot.robot import Input, Robot
 from robot_bridge.simulation.controllers import Reference
@@ -59,6 +59,8 @@ def find_model(name: str) -> Path:
             f"no such model: {name}; expected a MuJoCo XML or URDF file, or a robot of MuJoCo Menagerie, "
             "which needs: pip install 'lapo-tf[twin]'"
         ) from None
+    if name not in menagerie.names():
+        raise unknown("model file or robot of MuJoCo Menagerie", name, menagerie.names())
     try:
         robot = menagerie.get(name)
         folder = robot.path()

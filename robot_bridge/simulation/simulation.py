@@ -299,6 +299,7 @@ class Simulation:
         frames, self._frames = self._frames, []
         self.video.mkdir(parents=True, exist_ok=True)
         path = self.video / f"episode-{self.episode.number}.mp4"
+        self._say(f"drawing {len(frames)} pictures…")
         imageio.mimsave(path, [self.world.draw(frame) for frame in frames], fps=round(1.0 / self.world.dt))
         self._say(f"film: {path}")
 

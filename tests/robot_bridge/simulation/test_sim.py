@@ -23,7 +23,7 @@ from robot_fakes import for_task, simulate
 from lapo_tf.tasks import load_task
 from robot_bridge.errors import UserError
 from robot_bridge.node.policy_node import PolicyNode
-from robot_bridge.robot.robot import simulated
+from robot_bridge.robot.robot import Input, Output, Robot, simulated
 from robot_bridge.server import RosbridgeServer
 from robot_bridge.simulation.environment import make_environment
 from robot_bridge.simulation.simulation import FOLLOW, TRAJECTORY, Simulation
@@ -342,6 +342,41 @@ def test_an_environment_that_cannot_be_had_is_told_in_one_line() -> None:
         make_environment(policy, "lapo_tf.envs:lapo/KitchenMixed-v0")
     with pytest.raises(UserError, match="names no environment: give --env"):
         make_environment(dataclasses.replace(policy, environment={}))
+
+
+def test_an_environment_is_the_robot_of_a_config() -> None:
+    """Its topics, its names and its order of joints; what else the policy sees comes as other messages do."""
+    fields = {"x/velocity": "twist.linear.x", "y/velocity": "twist.linear.y"}
+    robot = Robot(
+        "ball",
+        {"y": "ball_y", "x": "ball_x"},
+        100.0,
+        (Input("/ball/states"), Input("/ball/twist", "geometry_msgs/msg/TwistStamped", fields=fields)),
+        (Output("effort", "/ball/push", ("y", "x")),),
+        None,
+    )
+    direct = Direct()
+    simulation = simulate(direct, "maze2d-umaze", robot, seed=1)
+    other = simulate(Direct(), "maze2d-umaze", seed=1)
+    simulation.controllers["/ball/push"].on_array({"data": [0.3, 0.9]})
+    arrays(other).on_array({"data": [0.9, 0.3]})
+    for one in (simulation, other):
+        one._handle_inbox()
+        for _ in range(5):
+            one._advance()
+    numbers = other.world.numbers()
+    np.testing.assert_array_equal(simulation.world.position, [numbers["y/position"], numbers["x/position"]])
+    simulation._publish()
+    told = dict(direct.published)
+    states = dict(zip(told["/ball/states"]["name"], told["/ball/states"]["position"], strict=True))
+    assert states == {"ball_x": numbers["x/position"], "ball_y": numbers["y/position"]}
+    twist = told["/ball/twist"]
+    assert twist["twist"]["linear"] == {"x": numbers["x/velocity"], "y": numbers["y/velocity"]}
+    assert twist["header"] == told["/ball/states"]["header"]
+    assert told["/sim/truth"]["name"] == ["ball_y", "ball_x"]
+    assert told["/sim/truth"]["position"] == [numbers["y/position"], numbers["x/position"]]
+    for one in (simulation, other):
+        one.world.close()
 
 
 def test_the_simulation_loads_no_tensorflow() -> None:
