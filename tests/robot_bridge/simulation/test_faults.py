@@ -52,7 +52,7 @@ def test_wrong_arrays_are_told_from_right_ones() -> None:
     velocity = Record("velocity").array_outside
     assert not velocity(np.array([0.5, 0.5]), 1.0)
     assert not velocity(np.array([0.55, 0.5]), 1.0 + step)
-    assert velocity(np.array([0.9, 0.5]), 1.0 + 2 * step)  # 0.35 rad/s within a tick
+    assert velocity(np.array([1.0, 0.5]), 1.0 + 2 * step)  # 0.45 rad/s within a tick
     assert velocity(np.array([1.1, 0.0]), 2.0)
     assert not velocity(np.zeros(2), 2.0 + step)  # a stand may be said at any time
     position = Record("position").array_outside
