@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import types
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -16,7 +18,7 @@ import yaml
 from lapo_tf.data import Episode
 from lapo_tf.errors import UserError
 from lapo_tf.tasks import FAMILIES, TASKS, Task, load_task, read_task, register, task_of_dataset
-from lapo_tf.tasks.task import HELD_OUT, RETURN
+from lapo_tf.tasks.task import HELD_OUT, RETURN, SCORE
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -154,3 +156,16 @@ def test_an_environment_is_wrapped_and_success_is_read_from_its_info() -> None:
     assert task.describe(numbers) == ["success      50 % of the episodes"]
     with pytest.raises(UserError, match="has no 'reached', but done"):
         task.success_numbers(np.zeros(1), [{"done": True}])
+
+
+def test_the_page_s_family_is_a_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[3] / "docs/add-a-task.md").read_text()
+    code, yaml_file = (re.search(rf"```{kind}\n(.*?)```", page, re.S)[1] for kind in ("python", "yaml"))
+    module = types.ModuleType("lapo_tf.tasks.reacher")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(code, module.__dict__)
+    (task,) = module.TASKS
+    env = task.make_env()
+    assert len(task.names(env).actions) == 2
+    assert task.collected_id == "lapo/reacher-random-v0"
+    assert read_task({"name": "reach"} | yaml.safe_load(yaml_file)).criterion == SCORE
