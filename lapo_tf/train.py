@@ -16,7 +16,7 @@ from lapo_tf.config import TrainConfig
 from lapo_tf.errors import UserError, command, exit_with, require
 from lapo_tf.yaml_files import read_yaml
 
-DESCRIPTION = """Train an agent offline. Its policy is judged in the simulator, or on held-out episodes where there is none.
+DESCRIPTION = """Train an agent offline. The simulator judges its policy, or held-out episodes where there is none.
 
 Values come from configs/tasks/<family>.yaml, then --config, then flags. Everything goes into the run folder,
 runs/<task>/<agent>/seed<k> by default; Ctrl-C saves and says how to resume."""
