@@ -72,8 +72,8 @@ class AWAC(Agent):
             self.policy = GaussianPolicy(self.network("policy_network", obs, act), act, **std)
         self.q1, self.target_q1 = self.twin("q1", obs + act, 1)
         self.q2, self.target_q2 = self.twin("q2", obs + act, 1)
-        self.critic_optimizer = self.optimizer(config.critic_learning_rate, self.q1, self.q2)
-        self.policy_optimizer = self.optimizer(config.policy_learning_rate, self.policy)
+        self.critic_optimizer = self.adam("critic", config.critic_learning_rate, self.q1, self.q2)
+        self.policy_optimizer = self.adam("policy", config.policy_learning_rate, self.policy)
 
     def draw(self, seed: tf.Tensor, batch_size: int) -> dict[str, tf.Tensor]:
         """`next_…` and `value_…`: noise of the policy's action at s' and s."""

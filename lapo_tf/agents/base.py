@@ -6,7 +6,7 @@ import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import keras
@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from typing_extensions import Self
 
-from lapo_tf.agents.networks import Adam, copy_weights, mlp, polyak_update
+from lapo_tf.agents.networks import Adam, Schedule, copy_weights, mlp, polyak_update, rate_schedule
 from lapo_tf.errors import require
 from lapo_tf.yaml_files import STRICT
 
@@ -51,6 +51,12 @@ class AgentConfig:
     """Then multiplied by this."""
     reward_shift: float = 0.0
     """Then this is added."""
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    """How the learning rates fall to 0, counted in each optimiser's own steps."""
+    decay_steps: int | None = None
+    """Steps in which they fall; by default the run's."""
+    warmup_steps: int = 0
+    """Steps in which they grow from 0 at first."""
 
     def __post_init__(self) -> None:
         """Raises `UserError` for a value that cannot work."""
@@ -61,6 +67,7 @@ class AgentConfig:
             self.check(name, 0 < getattr(self, name) < math.inf, "a finite number above 0")
         for name in (name for name in vars(self) if name.endswith("_steps")):
             self.check(name, getattr(self, name) is None or getattr(self, name) >= 0, "0 or more")
+        self.check("decay_steps", self.decay_steps != 0, "at least 1")
         self.check("discount", 0 <= self.discount < 1, "at least 0 and below 1")
         self.check("polyak", 0 < self.polyak <= 1, "above 0 and at most 1")
         self.check("reward_scale", 0 < self.reward_scale < math.inf, "a finite number above 0")
@@ -72,7 +79,8 @@ class AgentConfig:
 
     def for_run(self, steps: int) -> Self:
         """These values with those filled in that depend on the length of the run, in gradient steps."""
-        return self
+        falls = self.schedule != "constant" and self.decay_steps is None
+        return replace(self, decay_steps=steps) if falls else self
 
 
 @dataclass(frozen=True)
@@ -125,6 +133,13 @@ class AgentSpec:
     scaling: Scaling
     seed: int = 0
     precision: str = "float32"
+
+
+@dataclass(frozen=True)
+class Optimizers:
+    """An agent's optimisers, each with its `name` and a `learning_rate` that can be set."""
+
+    optimizers: list[Adam]
 
 
 class Agent(keras.Model, ABC):
@@ -187,11 +202,24 @@ class Agent(keras.Model, ABC):
         for target, online, tau in self.targets:
             polyak_update(target, online, tau)
 
-    def optimizer(self, learning_rate: Any, *trained: keras.Model | keras.Variable) -> Adam:
-        """An Adam of these networks' or single variables, whose slots exist before the first step."""
-        optimizer = Adam(learning_rate)
+    def adam(
+        self, name: str, learning_rate: float, *trained: keras.Model | keras.Variable, schedule: Schedule | None = None
+    ) -> Adam:
+        """An Adam of these networks' or single variables, whose slots exist before the first step.
+
+        Args:
+            schedule: of its own; default: the config's.
+        """
+        c = self.config
+        schedule = schedule or rate_schedule(c.schedule, c.decay_steps, c.warmup_steps)
+        optimizer = Adam(learning_rate, name=name, schedule=schedule)
         optimizer.build([w for t in trained for w in (t.trainable_variables if isinstance(t, keras.Model) else [t])])
         return optimizer
+
+    @property
+    def optimizer(self) -> Optimizers:
+        """All optimisers, where Keras' callbacks look for them."""
+        return Optimizers([value for value in vars(self).values() if isinstance(value, Adam)])
 
     @abstractmethod
     def draw(self, seed: tf.Tensor, batch_size: int) -> dict[str, tf.Tensor]:

@@ -33,7 +33,7 @@ class BC(Agent):
     def __init__(self, config: BCConfig, spec: AgentSpec) -> None:
         super().__init__(config, spec)
         self.policy = self.network("policy", spec.obs_dim, spec.act_dim, activation="tanh")
-        self.policy_optimizer = self.optimizer(config.policy_learning_rate, self.policy)
+        self.policy_optimizer = self.adam("policy", config.policy_learning_rate, self.policy)
 
     def draw(self, seed: tf.Tensor, batch_size: int) -> dict[str, tf.Tensor]:
         """Nothing is random."""

@@ -80,9 +80,9 @@ class BCQ(LatentAgent):
         self.shift, self.target_shift = self.twin("shift", obs + act, act, activation="tanh")
         self.q1, self.target_q1 = self.twin("q1", obs + act, 1)
         self.q2, self.target_q2 = self.twin("q2", obs + act, 1)
-        self.vae_optimizer = self.optimizer(config.vae_learning_rate, self.encoder, self.decoder)
-        self.critic_optimizer = self.optimizer(config.critic_learning_rate, self.q1, self.q2)
-        self.policy_optimizer = self.optimizer(config.policy_learning_rate, self.shift)
+        self.vae_optimizer = self.adam("vae", config.vae_learning_rate, self.encoder, self.decoder)
+        self.critic_optimizer = self.adam("critic", config.critic_learning_rate, self.q1, self.q2)
+        self.policy_optimizer = self.adam("policy", config.policy_learning_rate, self.shift)
         # The authors draw new latents at every step. These serve all steps, so that acting is a function of the
         # observation: it repeats, acts alone as in a batch, and can be exported.
         drawn = np.random.default_rng(spec.seed).standard_normal((config.act_samples, self.latent_dim))

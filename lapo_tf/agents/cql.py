@@ -49,7 +49,8 @@ class CQLConfig(AgentConfig):
             self.check(name, getattr(self, name) >= 0, "0 or more")
 
     def for_run(self, steps: int) -> Self:
-        return replace(self, bc_steps=steps // 25) if self.bc_steps is None else self
+        config = super().for_run(steps)
+        return replace(config, bc_steps=steps // 25) if self.bc_steps is None else config
 
 
 class CQL(Agent):
@@ -76,13 +77,13 @@ class CQL(Agent):
         self.policy = TanhGaussianPolicy(self.network("policy_network", obs, 2 * act), name="policy")
         self.q1, self.target_q1 = self.twin("q1", obs + act, 1)
         self.q2, self.target_q2 = self.twin("q2", obs + act, 1)
-        self.critic_optimizer = self.optimizer(config.critic_learning_rate, self.q1, self.q2)
-        self.policy_optimizer = self.optimizer(config.policy_learning_rate, self.policy)
+        self.critic_optimizer = self.adam("critic", config.critic_learning_rate, self.q1, self.q2)
+        self.policy_optimizer = self.adam("policy", config.policy_learning_rate, self.policy)
         self.log_alpha = self.add_weight(name="log_alpha", shape=(), initializer="zeros")
-        self.alpha_optimizer = self.optimizer(config.policy_learning_rate, self.log_alpha)
+        self.alpha_optimizer = self.adam("alpha", config.policy_learning_rate, self.log_alpha)
         if config.lagrange:
             self.log_factor = self.add_weight(name="log_factor", shape=(), initializer="zeros")
-            self.factor_optimizer = self.optimizer(config.critic_learning_rate, self.log_factor)
+            self.factor_optimizer = self.adam("factor", config.critic_learning_rate, self.log_factor)
 
     def draw(self, seed: tf.Tensor, batch_size: int) -> dict[str, tf.Tensor]:
         """`random` [samples, B, act] uniform in (0, 1); `policy_here`, `policy_next` of that shape, `policy` and `next`

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import keras
 import tensorflow as tf
 from typing_extensions import Self
 
 from lapo_tf.agents import losses
 from lapo_tf.agents.base import Agent, AgentConfig, AgentSpec, Batch, Loss, Metrics
 from lapo_tf.agents.distributions import stateless_uniform
+from lapo_tf.agents.networks import rate_schedule
 from lapo_tf.agents.policies import GaussianPolicy, action_noise
 
 LOG_STD_RANGE = (-5.0, 2.0)
@@ -32,7 +32,8 @@ class IQLConfig(AgentConfig):
     dropout: float = 0.0
     """Share of the policy's hidden units left out in training (0.1 in the kitchen)."""
     decay_steps: int | None = None
-    """Steps in which the policy's learning rate falls to 0 as a cosine; by default the run's (authors: 1 million)."""
+    """Steps in which the policy's learning rate falls to 0, as a cosine if `schedule` has all others constant; by
+    default the run's (authors: 1 million)."""
     critic_learning_rate: float = 3e-4
     """Adam's learning rate for Q1 and Q2."""
     value_learning_rate: float = 3e-4
@@ -46,7 +47,6 @@ class IQLConfig(AgentConfig):
         self.check("temperature", self.temperature >= 0, "0 or more")
         self.check("weight_max", self.weight_max > 0, "a number above 0")
         self.check("dropout", 0 <= self.dropout < 1, "at least 0 and below 1")
-        self.check("decay_steps", self.decay_steps != 0, "at least 1")
 
     def for_run(self, steps: int) -> Self:
         return replace(self, decay_steps=steps) if self.decay_steps is None else self
@@ -77,11 +77,11 @@ class IQL(Agent):
         self.q1, self.target_q1 = self.twin("q1", obs + act, 1)
         self.q2, self.target_q2 = self.twin("q2", obs + act, 1)
         self.v = self.network("v", obs, 1)
-        self.critic_optimizer = self.optimizer(config.critic_learning_rate, self.q1, self.q2)
-        self.value_optimizer = self.optimizer(config.value_learning_rate, self.v)
-        rate = config.policy_learning_rate
-        decay = keras.optimizers.schedules.CosineDecay(rate, config.decay_steps) if config.decay_steps else rate
-        self.policy_optimizer = self.optimizer(decay, self.policy)
+        self.critic_optimizer = self.adam("critic", config.critic_learning_rate, self.q1, self.q2)
+        self.value_optimizer = self.adam("value", config.value_learning_rate, self.v)
+        kind = "cosine" if config.schedule == "constant" else config.schedule  # the authors' policy always decays
+        decay = rate_schedule(kind, config.decay_steps, config.warmup_steps)
+        self.policy_optimizer = self.adam("policy", config.policy_learning_rate, self.policy, schedule=decay)
 
     def draw(self, seed: tf.Tensor, batch_size: int) -> dict[str, tf.Tensor]:
         """With dropout `dropout_0`, … [B, width] uniform for the hidden layers."""

@@ -117,18 +117,18 @@ class LAPO(LatentAgent):
         if config.latent_policy != "prior":
             heads = 2 if config.latent_policy == "truncated_gaussian" else 1
             self.policy, self.target_policy = self.twin("policy", obs, heads * self.latent_dim)
-            self.policy_optimizer = self.optimizer(config.policy_learning_rate, self.policy)
+            self.policy_optimizer = self.adam("policy", config.policy_learning_rate, self.policy)
         self.q1, self.target_q1 = self.twin("q1", obs + act, 1)
         self.q2, self.target_q2 = self.twin("q2", obs + act, 1)
         self.target_decoder = self.network("target_decoder", obs + self.latent_dim, act)
         self.follow(self.target_decoder, self.decoder, config.polyak)
         self.build_value()
-        self.vae_optimizer = self.optimizer(config.vae_learning_rate, self.encoder, self.decoder)
+        self.vae_optimizer = self.adam("vae", config.vae_learning_rate, self.encoder, self.decoder)
 
     def build_value(self) -> None:
         """V, a network that is trained with the critics (authors' code)."""
         self.v = self.network("v", self.spec.obs_dim, 1)
-        self.critic_optimizer = self.optimizer(self.config.critic_learning_rate, self.q1, self.q2, self.v)
+        self.critic_optimizer = self.adam("critic", self.config.critic_learning_rate, self.q1, self.q2, self.v)
 
     @property
     def metric_names(self) -> tuple[str, ...]:

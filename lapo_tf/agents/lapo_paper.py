@@ -61,7 +61,7 @@ class LAPOPaper(LAPO):
         if self.config.value == "network":
             super().build_value()
         else:
-            self.critic_optimizer = self.optimizer(self.config.critic_learning_rate, self.q1, self.q2)
+            self.critic_optimizer = self.adam("critic", self.config.critic_learning_rate, self.q1, self.q2)
 
     @property
     def metric_names(self) -> tuple[str, ...]:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Literal, TypeAlias
 
 import keras
 import tensorflow as tf
+
+Schedule: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
+"""An optimiser's steps so far -> what its learning rate is multiplied by, scalars."""
 
 # U(-1/sqrt(fan_in), 1/sqrt(fan_in)), as for biases: PyTorch's default, with which the paper's numbers were made.
 KERNEL_INITIALIZER = {"scale": 1.0 / 3.0, "mode": "fan_in", "distribution": "uniform"}
@@ -64,8 +68,27 @@ class Adam(keras.optimizers.Adam):
     Keras adds it before, which for the first steps amounts to an epsilon about 30 times larger.
     """
 
-    def __init__(self, learning_rate: float, epsilon: float = 1e-8, **kwargs) -> None:
-        super().__init__(learning_rate=learning_rate, epsilon=epsilon, **kwargs)
+    def __init__(
+        self, learning_rate: float, epsilon: float = 1e-8, name: str = "adam", schedule: Schedule | None = None
+    ) -> None:
+        """
+        Args:
+            learning_rate: at first.
+            schedule: what the rate is multiplied by, a function of this optimiser's steps.
+        """
+        # Keras' variable holds the factor by which callbacks changed the rate. So a checkpoint keeps what they did, and
+        # a resumed run may be given another rate.
+        super().__init__(learning_rate=1.0, epsilon=epsilon, name=name)
+        self.configured, self.schedule = learning_rate, schedule
+
+    @property
+    def learning_rate(self) -> tf.Tensor:
+        """The rate as callbacks know and set it: without the schedule."""
+        return self.configured * tf.convert_to_tensor(self._learning_rate)
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._learning_rate.assign(value / self.configured)
 
     def minimise(self, loss: Callable[[], tuple[tf.Tensor, dict[str, tf.Tensor]]]) -> dict[str, tf.Tensor]:
         """One step of this optimiser's variables down `loss() -> (scalar, metrics)`; returns the metrics."""
@@ -92,9 +115,30 @@ class Adam(keras.optimizers.Adam):
         new_v = v + (1.0 - self.beta_2) * (tf.square(gradient) - v)
         self.assign(m, new_m)
         self.assign(v, new_v)
+        if self.schedule is not None:
+            learning_rate *= self.schedule(self.iterations)
         step_size = tf.cast(learning_rate, variable.dtype) / (1.0 - tf.pow(self.beta_1, step))
         correction = tf.math.rsqrt(1.0 - tf.pow(self.beta_2, step))
         self.assign(variable, variable - step_size * new_m / (tf.sqrt(new_v) * correction + self.epsilon))
+
+
+def rate_schedule(
+    kind: Literal["constant", "cosine", "linear"], decay_steps: int | None, warmup_steps: int
+) -> Schedule | None:
+    """Linear growth from 0 in `warmup_steps` times a fall from 1 to 0 in `decay_steps`; None where there is neither."""
+    decay: Schedule | None = None
+    if kind == "cosine" and decay_steps:
+        decay = keras.optimizers.schedules.CosineDecay(1.0, decay_steps)
+    elif kind == "linear" and decay_steps:
+        decay = keras.optimizers.schedules.PolynomialDecay(1.0, decay_steps, end_learning_rate=0.0)
+    if not warmup_steps:
+        return decay
+
+    def growing(step: tf.Tensor) -> tf.Tensor:
+        growth = tf.minimum((tf.cast(step, tf.float32) + 1.0) / warmup_steps, 1.0)
+        return growth if decay is None else growth * decay(step)
+
+    return growing
 
 
 def polyak_update(target: keras.Model, online: keras.Model, tau: float) -> None:

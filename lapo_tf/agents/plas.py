@@ -56,7 +56,8 @@ class PLASConfig(AgentConfig):
         self.check("doubleq_min", 0 <= self.doubleq_min <= 1, "0 to 1")
 
     def for_run(self, steps: int) -> Self:
-        return replace(self, vae_steps=steps // 2) if self.vae_steps is None else self
+        config = super().for_run(steps)
+        return replace(config, vae_steps=steps // 2) if self.vae_steps is None else config
 
 
 class PLAS(LatentAgent):
@@ -87,9 +88,9 @@ class PLAS(LatentAgent):
         if config.perturbation:
             self.shift, self.target_shift = self.twin("shift", obs + act, act, activation="tanh")
             policies.append(self.shift)
-        self.vae_optimizer = self.optimizer(config.vae_learning_rate, self.encoder, self.decoder)
-        self.critic_optimizer = self.optimizer(config.critic_learning_rate, self.q1, self.q2)
-        self.policy_optimizer = self.optimizer(config.policy_learning_rate, *policies)
+        self.vae_optimizer = self.adam("vae", config.vae_learning_rate, self.encoder, self.decoder)
+        self.critic_optimizer = self.adam("critic", config.critic_learning_rate, self.q1, self.q2)
+        self.policy_optimizer = self.adam("policy", config.policy_learning_rate, *policies)
 
     def draw(self, seed: tf.Tensor, batch_size: int) -> dict[str, tf.Tensor]:
         """`posterior` [B, latent] normal."""

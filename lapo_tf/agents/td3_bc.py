@@ -58,8 +58,8 @@ class TD3BC(Agent):
         self.policy, self.target_policy = self.twin("policy", obs, act, activation="tanh")
         self.q1, self.target_q1 = self.twin("q1", obs + act, 1)
         self.q2, self.target_q2 = self.twin("q2", obs + act, 1)
-        self.critic_optimizer = self.optimizer(config.critic_learning_rate, self.q1, self.q2)
-        self.policy_optimizer = self.optimizer(config.policy_learning_rate, self.policy)
+        self.critic_optimizer = self.adam("critic", config.critic_learning_rate, self.q1, self.q2)
+        self.policy_optimizer = self.adam("policy", config.policy_learning_rate, self.policy)
 
     def draw(self, seed: tf.Tensor, batch_size: int) -> dict[str, tf.Tensor]:
         """`target` [B, act] normal."""

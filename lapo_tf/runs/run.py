@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -187,8 +188,9 @@ def load_run(folder: Path | str, checkpoint: str | int | None = None) -> Run:
     config = run_folder.config()
     step = _find(run_folder.path, checkpoint)
     agent = build_agent(config, values["agent"])
-    # The training's state is Checkpoint(loop=TrainingLoop, seconds=…); only the loop's agent is wanted.
-    state = tf.train.Checkpoint(loop=tf.train.Checkpoint(agent=agent))
+    # The training's state is Checkpoint(loop=TrainingLoop, …); of it only the agent's networks are wanted.
+    networks = {name: value for name, value in vars(agent).items() if isinstance(value, keras.Model)}
+    state = tf.train.Checkpoint(loop=tf.train.Checkpoint(agent=tf.train.Checkpoint(**networks)))
     step, note = Checkpoints(run_folder.path / "checkpoints").restore(state, step)
     return Run(run_folder, config, run_folder.task(), agent, step, note)
 

@@ -88,7 +88,8 @@ def train(
     Args:
         resume: continue the run in the options' run folder, with its own options unless others are given.
         other_data: let a resumed run go on with other data than it was begun with.
-        callbacks: Keras callbacks, called at every evaluation with `epoch` = step and the metrics.
+        callbacks: Keras callbacks, called at every evaluation with `epoch` = step and the metrics; see
+            `docs/callbacks.md`.
         progress: show what the data are and a bar of the steps.
         options: see `run_config`; an agent's: `lapo={"kl_weight": 0.3}`. Or NumPy arrays in place of a data set, see
             `lapo_tf.data.arrays.write_arrays`; `task` is then the name of a new task, if none has it.

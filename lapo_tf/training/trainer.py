@@ -24,6 +24,7 @@ from lapo_tf.progress import Bar, progress_bar
 from lapo_tf.tasks import Task, load_task
 from lapo_tf.tasks.task import SCORE, Criterion
 from lapo_tf.training import metrics
+from lapo_tf.training.callbacks import check_callbacks
 from lapo_tf.training.history import data_history
 from lapo_tf.training.judges import HeldOut, Simulator
 from lapo_tf.training.lock import RunLock
@@ -118,7 +119,7 @@ class Trainer:
         Args:
             config: the run's options.
             resume: continue the run in `config.folder()` instead of starting one.
-            callbacks: Keras callbacks; `on_epoch_end(step, metrics)` is called after each evaluation.
+            callbacks: Keras callbacks, whose epochs end with an evaluation; see `docs/callbacks.md`.
             dataset: the data, if it is at hand already.
             other_data: let a resumed run go on with other data than it was begun with; `history` in its `config.yaml`
                 then keeps both.
@@ -160,6 +161,9 @@ class Trainer:
             data, held_out = split(data, numbers)
         values = self._agent_values(data, offline)
         self.agent = build_agent(config, values)
+        rates = [f"learning_rate_{optimizer.name}" for optimizer in self.agent.optimizer.optimizers]
+        judged = metrics.HELD_OUT if offline else metrics.EVALUATION
+        check_callbacks(callbacks, [*judged, *self.agent.metric_names, *rates], self.log)
         self.loop = TrainingLoop(
             self.agent,
             data,
@@ -171,7 +175,8 @@ class Trainer:
         self.judge: HeldOut | Simulator
         self.judge = HeldOut(self.agent, held_out) if held_out else Simulator(self.agent, self.task, config)
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
-        self.state = tf.train.Checkpoint(loop=self.loop, seconds=self.seconds)
+        self.begun = tf.Variable(-1, dtype=tf.int64, trainable=False)  # step of the last `on_epoch_begin`
+        self.state = tf.train.Checkpoint(loop=self.loop, seconds=self.seconds, begun=self.begun)
         self.checkpoints = Checkpoints(self.folder.path / "checkpoints")
         if self.resume:
             self.log(self._restore())
@@ -183,7 +188,8 @@ class Trainer:
         self.folder.clean()
         self.folder.write_config(config, told, values, history, self.task)
         board = keras.callbacks.TensorBoard(str(self.folder.path / "tensorboard"), write_graph=False)
-        self.callbacks = keras.callbacks.CallbackList([self.logger, board, *callbacks], model=self.agent)
+        params = {"epochs": config.steps, "steps": config.eval_every, "verbose": int(self.progress)}
+        self.callbacks = keras.callbacks.CallbackList([self.logger, board, *callbacks], model=self.agent, **params)
         self.agent.stop_training = False
         self._signal: int | None = None  # the first that came
         self._evaluating = self._ending = False
@@ -275,8 +281,10 @@ class Trainer:
             try:
                 self.callbacks.on_train_begin()
                 if self._evaluation_is_due():  # interrupted in the midst of it
+                    self._begin_epoch(self.step - 1)
                     self._evaluate(meter)
                 while self.step < config.steps and not self.agent.stop_training:
+                    self._begin_epoch(self.step)
                     self._train(min((self.step // config.eval_every + 1) * config.eval_every, config.steps), meter)
                     self._evaluate(meter)
             except KeyboardInterrupt:
@@ -296,6 +304,16 @@ class Trainer:
             spread = float(self.task.normalized(self.logger.episodes["returns"][-1]).std())
         score = self.logger.rows[-1][criterion.metric]
         return Result(folder.path, self.step, float(self.seconds), score, spread, criterion)
+
+    def _begin_epoch(self, step: int) -> None:
+        """Tell the callbacks, whose epochs last from one evaluation to the next; `step` lies within the epoch."""
+        first = step - step % self.config.eval_every
+        # A resumed run has in its checkpoint what they changed at this place.
+        before = self.loop.snapshot() if int(self.begun) == first else None
+        self.callbacks.on_epoch_begin(first)
+        self.begun.assign(first)
+        if before is not None:
+            self.loop.restore(before)
 
     def _evaluation_is_due(self) -> bool:
         step, rows = self.step, self.logger.rows

@@ -83,7 +83,7 @@ class Clone(Agent):
     def __init__(self, config: CloneConfig, spec) -> None:
         super().__init__(config, spec)
         self.net, self.target = self.twin("net", spec.obs_dim, spec.act_dim, hidden=(8,))
-        self.adam = self.optimizer(config.learning_rate, self.net)
+        self.net_optimizer = self.adam("net", config.learning_rate, self.net)
 
     def draw(self, seed, batch_size):
         return {"noise": stateless_normal((batch_size, self.spec.obs_dim), seed)}
@@ -92,7 +92,7 @@ class Clone(Agent):
         with tf.GradientTape() as tape:
             actions = self.net(batch["observations"] + 0.1 * noise["noise"])
             loss = tf.reduce_mean((actions - batch["actions"]) ** 2)
-        self.adam.apply(tape.gradient(loss, self.net.trainable_variables), self.net.trainable_variables)
+        self.net_optimizer.apply(tape.gradient(loss, self.net.trainable_variables), self.net.trainable_variables)
         self.update_targets()
         return {"vae/loss": loss, "critic/q_mean": tf.reduce_mean(batch["rewards"] ** 2)}
 
