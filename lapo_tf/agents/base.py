@@ -15,7 +15,7 @@ import tensorflow as tf
 from typing_extensions import Self
 
 from lapo_tf.agents.networks import Adam, Schedule, copy_weights, mlp, polyak_update, rate_schedule
-from lapo_tf.errors import require
+from lapo_tf.errors import UserError, require
 from lapo_tf.yaml_files import STRICT
 
 ACT_ROWS = 16  # observations in one call of the policy, see `Agent.act`
@@ -269,13 +269,35 @@ class Agent(keras.Model, ABC):
         scaling = self.spec.scaling
         return tf.clip_by_value(actions * scaling.act_std + scaling.act_mean, scaling.act_low, scaling.act_high)
 
+    def checked(self, observations: np.ndarray) -> np.ndarray:
+        """Raw observations [B, obs] or [obs] as float32.
+
+        Raises:
+            UserError: they have another width, or hold what is not finite in float32.
+        """
+        with np.errstate(over="ignore"):
+            observations = np.asarray(observations).astype(np.float32)
+        width = self.spec.obs_dim
+        if observations.ndim not in (1, 2) or observations.shape[-1] != width:
+            raise UserError(f"observations have shape {observations.shape}: expected [{width}], or [B, {width}] of B")
+        bad = np.argwhere(~np.isfinite(observations))
+        if len(bad):
+            value, place = observations[tuple(bad[0])], ", ".join(map(str, bad[0]))
+            raise UserError(
+                f"observations[{place}] is {value}: expected finite numbers; the policy has no action for it"
+            )
+        return observations
+
     def act(self, observations: np.ndarray) -> np.ndarray:
         """The policy's actions [B, act] (or [act]) for raw observations [B, obs] (or [obs]).
 
         Rows are always computed `ACT_ROWS` at a time: the rounding of a matrix product depends on its number of rows,
         so an action, and with it a chaotic episode, would depend on how many others are computed beside it.
+
+        Raises:
+            UserError: see `checked`.
         """
-        observations = np.asarray(observations, np.float32)
+        observations = self.checked(observations)
         rows = np.atleast_2d(observations)
         padded = np.zeros((max(1, -(-len(rows) // ACT_ROWS)) * ACT_ROWS, self.spec.obs_dim), np.float32)
         padded[: len(rows)] = rows

@@ -69,7 +69,7 @@ class Run:
         Raises:
             UserError: the agent has no critics (bc).
         """
-        return self.agent.policy_value(self.agent.scale_observation(np.float32(observations))).numpy()
+        return self.agent.policy_value(self.agent.scale_observation(self.agent.checked(observations))).numpy()
 
     def latents(self, observations: np.ndarray) -> np.ndarray:
         """The latents [B, latent] that the policy takes at raw observations [B, obs].
@@ -78,18 +78,18 @@ class Run:
             UserError: the agent has no latent space. So do `decode` and `encode`.
         """
         agent = self._latent_agent()
-        return agent.policy_latent(agent.scale_observation(np.float32(observations))).numpy()
+        return agent.policy_latent(agent.scale_observation(agent.checked(observations))).numpy()
 
     def decode(self, observations: np.ndarray, latents: np.ndarray) -> np.ndarray:
         """Raw actions [B, act] that the decoder makes of latents [B, latent] at raw observations [B, obs]."""
         agent = self._latent_agent()
-        scaled = agent.scale_observation(np.float32(observations))
+        scaled = agent.scale_observation(agent.checked(observations))
         return agent.unscale_action(agent.decode(scaled, np.float32(latents))).numpy()
 
     def encode(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Means [B, latent] of the CVAE's posterior for raw observations [B, obs] and raw actions [B, act]."""
         agent = self._latent_agent()
-        scaled = agent.scale_observation(np.float32(observations)), agent.scale_action(np.float32(actions))
+        scaled = agent.scale_observation(agent.checked(observations)), agent.scale_action(np.float32(actions))
         return agent.encode(*scaled).numpy()
 
     def advantages(self, data: OfflineDataset) -> np.ndarray:

@@ -180,11 +180,9 @@ def scaling_of(
     """
 
     def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        mean = values.mean(0, dtype=np.float64)
-        std = np.sqrt(np.mean((values - mean.astype(np.float32)) ** 2, axis=0, dtype=np.float64))
-        if not np.isfinite(std).all():  # the square of 1e20 is more than float32 holds
-            std = values.std(axis=0, dtype=np.float64)
-        std = np.where(std < 1e-9, 1.0, std + 1e-6)
+        values = values.astype(np.float64)
+        mean, std = values.mean(0), values.std(0)
+        std = np.where((std < 1e-9) | (np.ptp(values, axis=0) == 0), 1.0, std + 1e-6)
         return mean.astype(np.float32), std.astype(np.float32)
 
     low, high = np.asarray(act_low, np.float32), np.asarray(act_high, np.float32)

@@ -174,6 +174,20 @@ def test_acting(name, tmp_path):
     np.testing.assert_array_equal(again.act(observations), actions)
 
 
+def test_bad_observations_are_refused():
+    agent = build("bc").agent
+    good = states()
+    for bad, message in (
+        (good[:, :1], r"shape \(40, 1\): expected \[2\], or \[B, 2\] of B"),
+        (good[None], r"shape \(1, 40, 2\)"),
+        (np.float32(3), r"shape \(\)"),
+        (np.where(good == good[7, 1], np.nan, good), r"observations\[7, 1\] is nan: expected finite"),
+        (np.array([0.0, 1e40]), r"observations\[1\] is inf"),
+    ):
+        with pytest.raises(UserError, match=message):
+            agent.act(bad)
+
+
 # Training under XLA ---------------------------------------------------------------------------------------------------
 
 

@@ -309,6 +309,28 @@ def test_encode_and_advantage(choice):
     np.testing.assert_allclose(agent.encode(tensors["observations"], tensors["actions"]), mean, atol=1e-5)
 
 
+def test_bounds_of_v_hold_one_reward():
+    """Rewards of 1 to 2 and discount 0.9: an episode of one step may return 1, an endless one 20; rewards all below
+    zero the other way round."""
+    for low, high, bounds in ((1.0, 2.0, (1.0, 20.0)), (-2.0, -1.0, (-20.0, -1.0)), (-1.0, 2.0, (-10.0, 20.0))):
+        scaling = replace(Scaling.identity(OBS, ACT), reward_min=low, reward_max=high)
+        agent = LAPO(SMALL, AgentSpec(OBS, ACT, scaling))
+        np.testing.assert_allclose(agent.clip_value(tf.constant([-1e3, 0.5, 1e3])), np.clip([-1e3, 0.5, 1e3], *bounds))
+    short = LAPO(replace(SMALL, value_horizon=1.0), AgentSpec(OBS, ACT, scaling))
+    np.testing.assert_allclose(short.clip_value(tf.constant([-1e3, 1e3])), [-1.0, 2.0])
+
+
+def test_acting_is_the_policys_own_and_not_its_targets():
+    agent = agent_of(SMALL)
+    s = tf.constant(np.random.default_rng(0).normal(size=(8, OBS)).astype(np.float32))
+    before = agent.policy_action(s).numpy(), agent.policy_latent(s).numpy()
+    agent.target_policy.set_weights([3 * w for w in agent.target_policy.get_weights()])
+    np.testing.assert_array_equal(agent.policy_action(s), before[0])
+    np.testing.assert_array_equal(agent.policy_latent(s), before[1])
+    agent.policy.set_weights([3 * w for w in agent.policy.get_weights()])
+    assert np.abs(agent.policy_action(s) - before[0]).max() > 1e-3
+
+
 def test_random_numbers_of_a_step():
     """The right distributions, independent of each other, and the same eagerly and under XLA."""
     n = 4000

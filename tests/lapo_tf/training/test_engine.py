@@ -146,6 +146,18 @@ def test_scaling_against_numpy():
     assert batch["rewards"].max() == pytest.approx(1)
 
 
+def test_scaling_of_extreme_values():
+    """Sums and squares beyond float32, and large offsets, lose nothing."""
+    rng = np.random.default_rng(0)
+    s = rng.normal(size=(1001, 4)) * [1, 5e6, 1, 1e-3] + [0, 1e7, 0, 1e3]
+    s[17, 2] = 1e20
+    data = from_episodes([Episode(s, rng.normal(size=(1000, 2)), rng.normal(size=1000), False)], Source("extreme"))
+    scaling = scaling_of(data, -np.ones(2), np.ones(2), AgentConfig(), "std")
+    kept = s[:-1].astype(np.float32).astype(np.float64)
+    np.testing.assert_allclose(scaling.obs_mean, kept.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(scaling.obs_std, kept.std(0) + 1e-6, rtol=1e-6)
+
+
 def test_sensor_noise_is_found_beneath_the_motion():
     """Noise of 0.3 and 0.01 on waves of amplitude 5 and 1, none on a wave and a constant, in episodes far apart."""
     rng = np.random.default_rng(0)
