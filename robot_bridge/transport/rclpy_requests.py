@@ -11,7 +11,7 @@ from robot_bridge.counters import Counters
 from robot_bridge.interfaces import get_interface
 from robot_bridge.transport.base import Closing, Done, GoalHandle, GoalStatus, Message, Result
 from robot_bridge.transport.base import Respond as Answer
-from robot_bridge.transport.failure import failure
+from robot_bridge.transport.failure import failing
 from robot_bridge.transport.rclpy_node import SpunNode
 from robot_bridge.transport.rclpy_types import Types
 
@@ -204,10 +204,10 @@ class Servers:
     def offer_service(self, name: str, type: str, handler: Callable[[Message, Answer], None]) -> Closing:
         """See `Transport.advertise_service`."""
         ours = get_interface(type)
-        forget = self._offer("service", name)
+        forget, failed = self._offer("service", name), failing(type)
 
         async def answer(request: Any, response: Any) -> Any:
-            respond = _Respond(self._spun, self._types, type)
+            respond = _Respond(self._spun, self._types, ours.Response, self._types.find(type).Response, failed)
             try:
                 handler(self._types.inward(request, ours.Request), respond)
             except Exception as error:
@@ -274,16 +274,15 @@ class Servers:
 class _Respond:
     """Answers one request; see `Respond`."""
 
-    def __init__(self, spun: SpunNode, types: Types, type: str) -> None:
-        self._spun, self._types, self._type = spun, types, type
+    def __init__(self, spun: SpunNode, types: Types, ours: Any, theirs: Any, failed: Callable[[str], Message]) -> None:
+        self._spun, self._types, self._ours, self._theirs, self._failed = spun, types, ours, theirs, failed
         self.future = spun.future()
         self._once = threading.Lock()
 
     def __call__(self, values: Message | None, error: str | None = None) -> bool:
         if values is None:
-            values = failure(self._type, error or "")
-        ours, theirs = get_interface(self._type), self._types.find(self._type)
-        response = self._types.outward(values, ours.Response, theirs.Response)
+            values = self._failed(error or "")
+        response = self._types.outward(values, self._ours, self._theirs)
         if not self._once.acquire(blocking=False):
             return False
         self.future.set_result(response)

@@ -16,7 +16,7 @@ from robot_bridge.transport.base import Done, GoalStatus, Message, Result
 from robot_bridge.transport.callbacks import Callbacks
 from robot_bridge.transport.channel import Channel
 from robot_bridge.transport.encoding import encode
-from robot_bridge.transport.failure import failure
+from robot_bridge.transport.failure import failing
 
 LOGGER = logging.getLogger(__name__)
 
@@ -196,6 +196,8 @@ class _Offer:
     name: str
     type: str
     handler: Callable[[Message, Any], None]
+    failed: Callable[[str], Message]
+    """The response of a service that failed."""
 
 
 class Servers:
@@ -214,7 +216,7 @@ class Servers:
         Raises:
             ValueError: it is offered already.
         """
-        offer = _Offer(kind, name, type, handler)
+        offer = _Offer(kind, name, type, handler, failing(type) if kind == "service" else lambda error: {})
         with self._lock:
             if (kind, name) in self._offers:
                 raise ValueError(f"the {kind} {name} is offered already")
@@ -315,7 +317,7 @@ class _Once:
 
 class _Respond:
     def __init__(self, servers: Servers, offer: _Offer, id: str, connection: int) -> None:
-        self._servers, self._name, self._type = servers, offer.name, offer.type
+        self._servers, self._name, self._failed = servers, offer.name, offer.failed
         self._id, self._connection = id, connection
         self._first = _Once()
 
@@ -325,7 +327,7 @@ class _Respond:
         head: Message = {"op": "service_response", "id": self._id, "service": self._name, "result": error is None}
         try:
             # A rosbridge_server takes an object only, of the type's fields; `error` is for our own.
-            body = {"values": values or {}} if error is None else {"values": failure(self._type, error), "error": error}
+            body = {"values": values or {}} if error is None else {"values": self._failed(error), "error": error}
             return self._servers.send(head | body, self._connection, last=True)
         except (TypeError, ValueError):
             self._first.undo()
