@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -22,6 +23,7 @@ class Recorded(Protocol):
 
 RunLike: TypeAlias = Recorded | Sequence[dict[str, float]]
 
+JUDGED = ("eval/normalized_score", "eval/return", "offline/action_error_best")  # the first that a run has
 LABELS = {
     "eval/normalized_score": "normalized score",
     "eval/return": "return",
@@ -34,7 +36,7 @@ LABELS = {
 
 def plot_curves(
     runs: RunLike | Sequence[RunLike],
-    metric: str = "eval/normalized_score",
+    metric: str | None = None,
     ax: Axes | None = None,
     label: str | None = None,
     *,
@@ -48,7 +50,7 @@ def plot_curves(
 
     Args:
         runs: one run, or the seeds of one setting.
-        metric: a column of `metrics.csv`.
+        metric: a column of `metrics.csv`; default: what the first run is judged by.
         ax: where to draw; default: a new figure.
         label: what the legend calls these runs.
         band: shade one standard deviation around the mean, or all between the lowest and the highest seed.
@@ -60,6 +62,7 @@ def plot_curves(
     """
     ax = ax or new_axes((6.0, 3.6))
     seeds = _as_runs(runs)
+    metric = metric or judged_by(_rows(seeds[0])[-1])
     curves = [_curve(run, metric) for run in seeds]
     drawn = len({line.get_color() for line in ax.lines if line.get_gid() == "mean"})
     color = color or COLOURS[drawn % len(COLOURS)]
@@ -101,11 +104,22 @@ def _as_runs(runs: RunLike | Sequence[RunLike]) -> list[RunLike]:
     return [runs]  # type: ignore[list-item]
 
 
-def _curve(run: RunLike, metric: str) -> dict[int, float]:
-    """Step -> value."""
+def judged_by(row: Mapping[str, float]) -> str:
+    """The column of an evaluation that its policy is judged by: a score, else a return, else an error offline."""
+    return next((name for name in JUDGED if name in row and not math.isnan(row[name])), JUDGED[0])
+
+
+def _rows(run: RunLike) -> Sequence[Mapping[str, float]]:
+    """The evaluations of a run."""
     rows = run if isinstance(run, Sequence) else run.metrics()
     if not rows:
         raise UserError(f"{getattr(run, 'path', run)} has no evaluation yet: nothing to plot")
+    return rows
+
+
+def _curve(run: RunLike, metric: str) -> dict[int, float]:
+    """Step -> value."""
+    rows = _rows(run)
     if metric not in rows[0]:
         raise unknown("metric", metric, [name for name in rows[0] if name != "step"])
     return {int(row["step"]): float(row[metric]) for row in rows}

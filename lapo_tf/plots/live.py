@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from matplotlib.figure import Figure
 
-from lapo_tf.plots.curves import plot_curves
+from lapo_tf.plots.curves import judged_by, plot_curves
 from lapo_tf.progress import in_notebook
 
 WIDTH, HEIGHT = 5.2, 3.0  # of a panel, inches
@@ -25,11 +25,11 @@ class LiveCurve(keras.callbacks.Callback):
     def __init__(self, *metrics: str, path: Path | str | None = None) -> None:
         """
         Args:
-            metrics: columns of `metrics.csv`, one panel each; default: the normalized score.
+            metrics: columns of `metrics.csv`, one panel each; default: what the policy is judged by.
             path: a picture to write, too; its ending tells the format.
         """
         super().__init__()
-        self.metrics = metrics or ("eval/normalized_score",)
+        self.metrics = metrics
         self.path = None if path is None else Path(path)
         self.rows: list[dict[str, float]] = []
         """One per evaluation so far: `step` and the metrics."""
@@ -50,8 +50,9 @@ class LiveCurve(keras.callbacks.Callback):
 
     def draw(self) -> Figure:
         """The curves so far."""
-        figure = Figure((WIDTH * len(self.metrics), HEIGHT), layout="constrained")
-        for metric, ax in zip(self.metrics, figure.subplots(1, len(self.metrics), squeeze=False)[0], strict=True):
+        metrics = self.metrics or (judged_by(self.rows[-1]),)
+        figure = Figure((WIDTH * len(metrics), HEIGHT), layout="constrained")
+        for metric, ax in zip(metrics, figure.subplots(1, len(metrics), squeeze=False)[0], strict=True):
             plot_curves(self.rows, metric, ax)
             ax.plot(self.rows[-1]["step"], self.rows[-1][metric], "o", color=ax.lines[-1].get_color())
         return figure

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from lapo_tf.plots import live
+from lapo_tf.plots.curves import plot_curves
 from lapo_tf.plots.live import LiveCurve
 
 
@@ -56,3 +57,13 @@ def test_jupyter_shows_one_picture_per_training_and_updates_it(monkeypatch):
     train(curve, [40])
     assert [len(shown), len(updated)] == [2, 2]
     assert all(image.data.startswith(b"\x89PNG") for image in shown + updated)
+
+
+@pytest.mark.parametrize("metric", ["eval/return", "offline/action_error_best"])
+def test_what_a_policy_is_judged_by_is_drawn_unless_told(metric):
+    curve = LiveCurve()
+    for step in (10, 20):
+        curve.on_epoch_end(step, {metric: 0.5 * step, "critic/q_mean": 1.0})
+    (ax,) = curve.draw().axes
+    assert list(ax.lines[0].get_ydata()) == [5.0, 10.0]
+    assert list(plot_curves(curve.rows).lines[0].get_ydata()) == [5.0, 10.0]
