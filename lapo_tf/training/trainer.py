@@ -266,9 +266,10 @@ class Trainer:
         try:
             return self._run()
         except tf.errors.OpError as error:  # TensorFlow's files: checkpoints and TensorBoard's events
-            if "No space left" in str(error):
-                again = f"free some and run {self._command()}"
-                raise UserError(f"no space left to write to {self.folder.path}: {again}") from error
+            for reason in ("No space left", "Disk quota exceeded", "File too large"):  # the last: by `ulimit -f`
+                if reason in str(error):
+                    again = f"make room and run {self._command()}"
+                    raise UserError(f"cannot write to {self.folder.path} ({reason}): {again}") from error
             if isinstance(error, tf.errors.ResourceExhaustedError):
                 raise UserError("out of memory: give a smaller --batch-size or smaller networks") from error
             raise

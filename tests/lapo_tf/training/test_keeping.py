@@ -15,6 +15,7 @@ import killed
 import numpy as np
 import probe
 import pytest
+import tensorflow as tf
 import yaml
 
 from lapo_tf.errors import UserError
@@ -188,6 +189,21 @@ def test_checkpoints_by_time(tmp_path):
     whole.run()
     assert whole.checkpoints.steps() == [200]
     assert probe.fingerprint(resumed) == probe.fingerprint(whole)
+
+
+@pytest.mark.parametrize("reason", ["No space left on device", "Disk quota exceeded", "File too large"])
+def test_no_room_for_a_checkpoint_is_one_line(tmp_path, reason):
+    one = trainer(tmp_path / "run")
+
+    class Full:
+        def write(self, path: str) -> None:
+            raise tf.errors.OutOfRangeError(None, None, f"{path}; {reason} [Op:SaveV2]")
+
+    one.state = Full()  # type: ignore[assignment]
+    with pytest.raises(UserError, match=r"cannot write to .*run \(.*\): make room and run .*--resume") as error:
+        one.run()
+    assert "\n" not in str(error.value)
+    trainer(tmp_path / "run", resume=True).run()
 
 
 # A resumed run is the run it was --------------------------------------------------------------------------------------
