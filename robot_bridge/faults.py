@@ -279,7 +279,7 @@ server, breaks one thing after the other, and counts what reached the arm. It do
 {load:.1f}.
 
 **The property.** Whatever happens, the arm comes to a stand; by what the node does, or by the setting of its controller
-that the node names when it starts (last table).
+that the node names when it starts (last section).
 
 ## Time to a stand, s
 

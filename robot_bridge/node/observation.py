@@ -168,7 +168,7 @@ class Observer:
             values = message.get(quantity) or []
             if len(values) not in (0, len(names)):
                 raise ValueError(f"{len(values)} numbers of {quantity} for {len(names)} joints")
-            numbers[quantity] = np.array(values, np.float64)  # None, rosbridge's NaN, becomes NaN
+            numbers[quantity] = np.array([_number(value, quantity) for value in values], np.float64)
         with self._lock:
             for quantity, into, out_of in layout:
                 values = numbers["position" if quantity == "measured" else quantity]
@@ -222,7 +222,16 @@ def _value_at(message: Any, path: str) -> float:
             message = message[int(part)] if isinstance(message, list) else message[part]
         except (KeyError, IndexError, TypeError, ValueError):
             raise ValueError(f"there is no '{part}' of {path}") from None
-    return math.nan if message is None else float(message)
+    return _number(message, path)
+
+
+def _number(value: Any, what: str) -> float:
+    """A number; None is rosbridge's NaN. A text is none, even if it looks like one."""
+    if value is None:
+        return math.nan
+    if not isinstance(value, int | float):
+        raise ValueError(f"{what} holds {str(value)[:40]!r}, expected numbers")
+    return float(value)
 
 
 def _told(error: Exception) -> str:

@@ -427,3 +427,14 @@ def test_positions_are_commanded_from_where_it_stands() -> None:
     bench.node.tick(bench.now)
     (data,) = [m["data"] for topic, m in bench.wire.published if topic == "/commands"]
     np.testing.assert_allclose(data, [0.2, -0.1], atol=0.01)
+
+
+def test_a_text_is_no_number_even_if_it_looks_like_one() -> None:
+    bench = Bench()
+    bench.sensor = lambda message: message | {"position": ["0.1", "0.2"]}
+    bench.step()
+    assert bench.node.observer.counters["rejected.malformed./joint_states"] == 1
+    assert bench.node.observer.complaints["/joint_states"] == "position holds '0.1', expected numbers"
+    enabled, why = bench.node.enable()
+    assert not enabled
+    assert "position holds '0.1'" in why
