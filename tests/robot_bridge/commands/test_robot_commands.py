@@ -24,8 +24,9 @@ pytest.importorskip("roslibpy", reason="the robot extra is not installed")
 from robot_fakes import arm_policy, arm_robot, for_task
 from websockets.sync.server import serve
 
-from robot_bridge import check, run
+from robot_bridge import check, errors, run
 from robot_bridge.errors import UserError
+from robot_bridge.node.peers import require_alone
 from robot_bridge.node.policy_node import PolicyNode
 from robot_bridge.robot.robot import Input, Output
 from robot_bridge.server import RosbridgeServer
@@ -231,23 +232,38 @@ def test_policy_and_robot_that_do_not_fit(tmp_path: Path, monkeypatch: pytest.Mo
         run.load(tmp_path, None, 2.0)
 
 
-def test_ctrl_c_decelerates_first(server: RosbridgeServer, arm: Arm, tmp_path: Path) -> None:
-    code = f"""
+NODE = """
 import sys
-sys.path.insert(0, {str(SUPPORT)!r})
+sys.path.insert(0, sys.argv.pop(1))
 from robot_fakes import arm_policy, arm_robot
 from robot_bridge import run
 from robot_bridge.robot.robot import Input
 inputs = (Input("/joint_states", max_age=1.0, check_stamps=False),)
 run.load = lambda *_: (arm_policy(target=0.9, rate=10.0), arm_robot(inputs=inputs, rate=10.0))
-sys.argv = ["run", "--policy", "p", "--robot", "r", "--url", {server.url!r}, "--enable"]
 run.main()
 """
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL)
+
+
+def start_node(url: str, *options: str) -> subprocess.Popen[str]:
+    """`robot_bridge.run` of a policy without a network, in a process of its own."""
+    arguments = [sys.executable, "-c", NODE, str(SUPPORT), "--policy", "p", "--robot", "r", "--url", url, *options]
+    out = subprocess.PIPE
+    return subprocess.Popen(arguments, stdout=out, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL)
+
+
+def until_moving(arm: Arm) -> None:
     deadline = time.monotonic() + 20
     while np.abs(arm.v).max() < 0.4 and time.monotonic() < deadline:
         time.sleep(0.01)
-    child.send_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP", "SIGQUIT"])
+def test_whatever_ends_the_process_it_decelerates_first(
+    server: RosbridgeServer, arm: Arm, tmp_path: Path, name: str
+) -> None:
+    child = start_node(server.url, "--enable", "--log", str(tmp_path / "log"), "--report", str(tmp_path / "end.json"))
+    until_moving(arm)
+    child.send_signal(getattr(signal, name))
     out, _ = child.communicate(timeout=20)
     assert child.returncode == 0, out
     assert "decelerating" in out
@@ -255,6 +271,103 @@ run.main()
     assert np.abs(speeds).max() > 0.4, out
     assert (np.abs(np.diff(speeds, axis=0)) <= 5.0 / 10 + 1e-6).all()
     np.testing.assert_allclose(speeds[-1], 0.0, atol=1e-5)
+    assert (tmp_path / "log" / "bag" / "metadata.yaml").is_file()
+    assert '"state": "inactive"' in (tmp_path / "end.json").read_text()
+    assert "if nothing more is sent: /commands: the arm goes on" in out
+
+
+def test_a_black_box_survives_its_process(server: RosbridgeServer, arm: Arm, tmp_path: Path) -> None:
+    from rosbags.highlevel import AnyReader
+
+    child = start_node(server.url, "--enable", "--log", str(tmp_path / "log"))
+    until_moving(arm)
+    time.sleep(1.5)
+    child.kill()
+    child.wait()
+    with AnyReader([tmp_path / "log" / "bag" / "bag.mcap"]) as reader:
+        decisions = [c for c, _, _ in reader.messages() if c.topic == "/policy/decision"]
+    assert len(decisions) >= 10  # of 10 a second
+
+
+def test_ctrl_z_stops_the_robot_and_not_the_loop(server: RosbridgeServer, arm: Arm) -> None:
+    child = start_node(server.url, "--enable")
+    until_moving(arm)
+    child.send_signal(signal.SIGTSTP)
+    time.sleep(2.0)
+    assert arm.commands[-1][1] == pytest.approx([0.0, 0.0], abs=1e-5)
+    child.send_signal(signal.SIGINT)
+    out, _ = child.communicate(timeout=20)
+    assert "fault: emergency stop" in out
+
+
+def test_a_second_node_does_not_start(server: RosbridgeServer, arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("robot_bridge.node.peers.GONE_WITHIN", 0.5)
+    monkeypatch.setattr("robot_bridge.node.peers.ASK_EVERY", 0.1)
+    robot, said = arm_robot(), []
+    first, second = RosbridgeTransport(server.url), RosbridgeTransport(server.url)
+    first.start()
+    second.start()
+    try:
+        require_alone(first, "/policy", robot, commands=True, say=said.append)
+        node = PolicyNode(first, arm_policy(), robot, say=lambda line: None)
+        node.open()
+        time.sleep(0.3)
+        with pytest.raises(UserError, match=r"another node offers /policy/enable; /commands is published by"):
+            require_alone(second, "/policy", robot, commands=True, say=said.append)
+        with pytest.raises(UserError, match=r"^/commands is published by"):
+            require_alone(second, "/right/policy", robot, commands=True, say=said.append)
+        require_alone(second, "/right/policy", robot, commands=False, say=said.append)  # a dry run beside it
+        node.close()
+        require_alone(second, "/policy", robot, commands=True, say=said.append)  # it has gone
+    finally:
+        first.close()
+        second.close()
+    assert [line[:13] for line in said] == ["waiting up to", "waiting up to"]
+
+
+def test_whose_service_is_taken_over_is_told(server: RosbridgeServer) -> None:
+    first, second = RosbridgeTransport(server.url), RosbridgeTransport(server.url)
+    for transport in (first, second):
+        transport.start()
+        transport.advertise_service("/policy/stop", "std_srvs/srv/Trigger", lambda request, respond: None)
+        time.sleep(0.2)
+    displaced = [transport.counters["displaced"] for transport in (first, second)]
+    first.close()
+    second.close()
+    assert displaced == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--report", "nowhere/end.json"], "--report is nowhere/end.json: expected a file in a folder that exists"),
+        (["--report", "{tmp}"], "expected a file, not a folder"),
+        (["--log", "{tmp}"], "expected a folder that does not exist yet"),
+        (["--namespace", "left arm"], "'/left arm/policy' is no name of a node"),
+        (["--name", "2nd"], "'/2nd' is no name of a node"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_starts(tmp_path: Path, options: list[str], message: str) -> None:
+    options = [option.replace("{tmp}", str(tmp_path)) for option in options]
+    monkey = ["run", "--policy", "p", "--robot", "franka", *options]
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr("sys.argv", monkey)
+        patch.setattr(errors, "exit_with", told := _Told())
+        run.main()
+    assert message in told.text
+
+
+class _Told:
+    """Takes the place of `exit_with`."""
+
+    def __call__(self, text: str, code: int = 1) -> None:
+        self.text = text
+        raise SystemExit(code)
+
+
+def test_names_of_nodes() -> None:
+    assert run.full_name("", "policy") == "/policy"
+    assert run.full_name("/left/", "policy") == run.full_name("left", "policy") == "/left/policy"
 
 
 def test_latency_prints_its_table_and_keeps_it(tmp_path: Path) -> None:
