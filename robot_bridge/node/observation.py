@@ -205,7 +205,8 @@ class Observer:
 
 def _unwrapped(measured: Array, before: Array, turn: Array) -> Array:
     """Positions of joints that go round, by whole turns nearest to where they were: drivers report them within ±π."""
-    turns = np.round((before - measured) / turn) * turn
+    with np.errstate(invalid="ignore"):  # infinities are the finite guard's business
+        turns = np.round((before - measured) / turn) * turn
     return measured + np.where(np.isfinite(turns), turns, 0.0)
 
 

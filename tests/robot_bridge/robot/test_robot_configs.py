@@ -119,6 +119,17 @@ BOX = {"model": "none.xml", "joints": list("abcdef"), "points": ["tip"], "low": 
         ({"workspace": BOX | {"high": [0, 0]}}, "workspace.high"),
         ({"workspace": BOX | {"points": "tip"}}, "workspace.points: 'tip', expected a list"),
         ({"dead_man": {"topic": "x"}}, "dead_man.topic: 'x', expected a full name"),
+        ({"guards__novelty": {"slow_to": 5}}, "guards.novelty.slow_to: 5, expected a number, 0 to 1"),
+        ({"guards__novelty": {"hold_above": 0.5}}, "guards.novelty.hold_above: below slow_above"),
+        ({"guards__hold_timeout": 3600}, "guards.hold_timeout: 3600, expected a number, 0 to 10"),
+        ({"guards__modes": {"stael": "off"}}, "guards.modes.stael: unknown, did you mean 'stale'?"),
+        ({"limits__acceleration": [0.01] * 6}, "limits: a joint takes 200.0 s to stop from full speed"),
+        (
+            {"outputs__0": {"kind": "velocity", "topic": "/c", "horizn": 1}},
+            "outputs[0].horizn: unknown, did you mean 'horizon'?",
+        ),
+        ({"name": ["a"]}, "name: ['a'], expected a text"),
+        ({"guards": "all"}, "guards: 'all', expected a mapping"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, changes: dict, message: str) -> None:
@@ -140,6 +151,26 @@ def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
 def test_files_that_are_no_config(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load(tmp_path, text)
+
+
+TWICE = """
+joints: [a]
+inputs: [{topic: /joint_states}]
+outputs: [{kind: velocity, topic: /c}]
+limits: {position: [[-1, 1]], velocity: [1], acceleration: [1], jerk: [1e1]}
+guards: {speed: 0.1, max_lead: 0.05}
+"""
+
+
+def test_what_is_given_twice_or_by_an_alias_is_refused(tmp_path: Path) -> None:
+    assert load(tmp_path, TWICE).guards.speed == 0.1
+    with pytest.raises(UserError, match="'guards' is given twice"):
+        load(tmp_path, TWICE + "guards: {hold_timeout: 0.5}\n")
+    with pytest.raises(UserError, match="'speed' is given twice"):
+        load(tmp_path, TWICE.replace("speed: 0.1,", "speed: 0.1, speed: 1.0,"))
+    bomb = "a: &a [1, 1]\nb: &b [*a, *a, *a, *a, *a]\nc: [*b, *b, *b, *b, *b]\n"
+    with pytest.raises(UserError, match=r"alias \*a: write it out"):
+        load(tmp_path, TWICE + bomb)
 
 
 def test_unknown_config() -> None:

@@ -1,0 +1,250 @@
+"""The policy node, driven through random sequences of faults, stamps, pauses and services, with every kind of output.
+
+A model of what a robot may be told looks at every message: nothing but a stand while not active, nothing that is older
+than inputs may be, nothing outside the limits, nothing that moves it after a stop.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from node_bench import DT, Bench
+from robot_fakes import arm_policy
+
+from robot_bridge.guards.limits import JointLimits
+from robot_bridge.robot.robot import DeadMan, Output
+from robot_bridge.transport import GoalStatus
+
+LIMITS = JointLimits([-1, -1], [1, 1], [1, 1], [5, 5], [500, 500])
+MAX_AGE = 0.1
+HOLD = 0.3
+KINDS = ("velocity", "position", "effort", "trajectory", "follow")
+# How long an arm may move on once nothing fresh comes in: the age that is tolerated, braking, a horizon, a few ticks.
+COASTING = MAX_AGE + 1.0 / 5.0 + 0.1 + 5 * DT
+
+
+class Robot(RuleBasedStateMachine):
+    """The robot's side of the node, and the operator's."""
+
+    @initialize(kind=st.sampled_from(KINDS), dead_man=st.booleans())
+    def begin(self, kind: str, dead_man: bool) -> None:
+        topic = "/arm" if kind in ("trajectory", "follow") else "/commands"
+        options: dict[str, Any] = {"dead_man": DeadMan("/dead_man", 0.2)} if dead_man else {}
+        self.kind = kind
+        self.bench = Bench(
+            arm_policy(target=0.9),
+            outputs=(Output(kind, topic, ("a", "b"), 0.1),),  # type: ignore[arg-type]
+            limits=None if kind == "effort" else LIMITS,
+            hold_timeout=HOLD,
+            max_lead=0.5,
+            **options,
+        )
+        self.bench.policy.weights[:] = 0.0
+        self.bench.policy.bias = np.float32([0.9, -0.7])
+        self.silent, self.held, self.fresh = False, True, -np.inf
+        self.seen = self.goals = 0
+        self.before = np.zeros(2)  # the latest velocity that was commanded
+        self.stopped = True  # since the last enabling
+
+    # What happens -----------------------------------------------------------------------------------------------------
+
+    @rule(n=st.integers(1, 30))
+    def time_passes(self, n: int) -> None:
+        for _ in range(n):
+            self.tick()
+
+    @rule(n=st.integers(6, 60))
+    def the_loop_stands_still(self, n: int) -> None:
+        self.bench.now += n * DT
+        self.bench.node._halt("timing", f"the loop stood still for {n} periods", cut=True)
+        self.stopped = True
+
+    @rule()
+    def enable(self) -> None:
+        done, _ = self.bench.node.enable()
+        if done:
+            assert self.bench.wire.connected
+            assert self.bench.now - self.fresh <= MAX_AGE + 1e-6 or self.kind == "effort"
+            self.stopped = False
+
+    @rule(how=st.sampled_from(["disable", "stop", "topic", "all", "displaced", "rival"]))
+    def somebody_stops_it(self, how: str) -> None:
+        node, wire = self.bench.node, self.bench.wire
+        if how == "topic":
+            wire.subscribers["/policy/stop"]({})
+        elif how == "all":
+            wire.services["/policy/stop"]({}, lambda values, error=None: None)
+        elif how == "displaced":
+            wire.counters.add("displaced")
+        elif how == "rival":
+            node._on_rival("another node named policy is running")
+        else:
+            getattr(node, how)()
+        self.stopped = True
+
+    @rule(connected=st.booleans())
+    def the_connection_changes(self, connected: bool) -> None:
+        if connected != self.bench.wire.connected:
+            self.bench.wire.connect(connected)
+            self.stopped = True
+
+    @rule(silent=st.booleans())
+    def the_sensor_changes(self, silent: bool) -> None:
+        self.silent = silent
+
+    @rule(offset=st.sampled_from([-50.0, -5.0, -0.5, 0.0, 0.3, 5.0]))
+    def the_clock_is_set(self, offset: float) -> None:
+        self.bench.clock_offset += offset
+
+    @rule(held=st.booleans())
+    def the_dead_man_changes(self, held: bool) -> None:
+        self.held = held
+
+    @rule(values=st.sampled_from([(0.9, -0.7), (1e9, -1e9), (np.nan, 0.0), (0.0, 0.0), (-0.9, 0.9)]))
+    def the_policy_wants(self, values: tuple[float, float]) -> None:
+        self.bench.policy.bias = np.float32(values)
+
+    @rule()
+    def the_policy_raises_once(self) -> None:
+        infer = self.bench.policy.infer
+
+        def fail(observation: np.ndarray) -> np.ndarray:
+            self.bench.policy.infer = infer
+            raise RuntimeError("interpreter failed")
+
+        self.bench.policy.infer = fail
+
+    @rule(bad=st.sampled_from([{}, {"name": ["a"], "position": []}, {"header": {"stamp": {"sec": 10**400}}}]))
+    def a_bad_message_comes(self, bad: dict) -> None:
+        self.bench.wire.subscribers["/joint_states"](bad)
+
+    @rule(position=st.sampled_from([None, 3.0, float("inf")]))
+    def a_bad_number_comes(self, position: float | None) -> None:
+        message = self.bench.state_message() | {"position": [position, 0.0]}
+        self.bench.now += 1e-3
+        self.bench.wire.subscribers["/joint_states"](message)
+
+    @rule(takes=st.booleans())
+    def the_controller_changes(self, takes: bool) -> None:
+        self.bench.wire.takes_goals = takes
+
+    @rule()
+    def a_goal_is_aborted(self) -> None:
+        if self.bench.wire.results:
+            self.bench.wire.results[-1]({"error_code": -5, "error_string": "tolerance"}, GoalStatus.ABORTED, None)
+
+    # What is looked at ------------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        bench = self.bench
+        if not self.silent and bench.wire.connected:
+            before = bench.node.observer.counters["rejected"]
+            bench.wire.subscribers["/joint_states"](bench.state_message())
+            if bench.node.observer.counters["rejected"] == before:
+                self.fresh = bench.now
+        if self.held and "/dead_man" in bench.wire.subscribers:
+            bench.wire.subscribers["/dead_man"]({"data": True})
+        state = bench.node.state
+        bench.node.tick(bench.now)
+        for message in self.said():
+            self.look_at(message, state)
+        motion = bench.node.memory.motion
+        if motion is not None and bench.node.states.speaks:
+            bench.q = motion.position.copy()
+        bench.now += DT
+
+    def said(self) -> list[Any]:
+        wire = self.bench.wire
+        messages = [m for topic, m in wire.published[self.seen :] if topic in ("/commands", "/arm")]
+        messages += [goal["trajectory"] for _, goal in wire.goals[self.goals :]]
+        self.seen, self.goals = len(wire.published), len(wire.goals)
+        return messages
+
+    def look_at(self, message: dict[str, Any], before: str) -> None:
+        """One message, which was sent in a tick that began in the state `before`."""
+        node, now = self.bench.node, self.bench.now
+        assert before in ("active", "stopping") or self.stands(message), "a command while not enabled"
+        if now - self.fresh > COASTING and self.kind != "effort":
+            assert self.stands(message), f"a command of what was known {now - self.fresh:.2f} s ago"
+        if self.kind == "effort":
+            assert np.abs(message["data"]).max() <= 1.0
+            assert node.state == "active" or self.stands(message), "an effort after a stop"
+            return
+        for path in self.paths(message):
+            assert np.isfinite(path).all()
+            assert (np.abs(path) <= 1.0 + 1e-6).all(), "out of the limits of position"
+            assert (np.abs(np.diff(path, axis=0)) <= DT * (1.0 + 1e-6)).all(), "too fast"
+            bent = np.abs(np.diff(path, 2, axis=0))
+            assert (bent <= 5.0 * DT * DT + 1e-6).all(), "too much acceleration"
+        if self.kind == "velocity":
+            velocity = np.array(message["data"])
+            assert (np.abs(velocity) <= 1.0 + 1e-6).all()
+            if node.states.speaks:
+                assert (np.abs(velocity - self.before) <= 5.0 * DT + 1e-6).all(), "too much acceleration"
+            if self.stopped or node.state == "stopping":
+                assert (np.abs(velocity) <= np.abs(self.before) + 1e-6).all(), "faster after a stop"
+            self.before = velocity
+
+    def paths(self, message: dict[str, Any]) -> list[np.ndarray]:
+        if "points" in message:
+            assert message["points"][-1]["velocities"] == [0.0, 0.0]
+            return [np.array([point["positions"] for point in message["points"]])]
+        return [np.array([message["data"]])] if self.kind == "position" else []
+
+    def stands(self, message: dict[str, Any]) -> bool:
+        """Whether a message moves nothing."""
+        if "points" in message:
+            positions = np.array([point["positions"] for point in message["points"]])
+            return bool(np.ptp(positions, axis=0).max() < 1e-5)
+        if self.kind == "position":
+            return bool(np.abs(np.array(message["data"]) - self.bench.q).max() < 1e-5)
+        return bool(np.abs(message["data"]).max() < 1e-5)
+
+    @invariant()
+    def a_stop_comes_to_an_end(self) -> None:
+        """Active only if nobody stopped it since it was enabled, and if it is connected."""
+        if not hasattr(self, "bench"):
+            return
+        node = self.bench.node
+        if self.stopped and node.state == "active":
+            self.tick()  # what comes by a counter is seen in the next tick
+        assert not (self.stopped and node.state == "active")
+        assert node.state in ("inactive", "active", "stopping", "fault")
+
+    def teardown(self) -> None:
+        """Whatever was: with an operator who stops it, the robot stands within a second."""
+        if not hasattr(self, "bench"):
+            return
+        self.bench.node.stop()
+        self.stopped = True
+        for _ in range(50):
+            self.tick()
+        assert self.bench.node.state in ("fault", "inactive")
+
+
+def drive(sequences: int, steps: int, *, same: bool) -> None:
+    run_state_machine_as_test(
+        Robot,
+        settings=settings(
+            max_examples=sequences,
+            stateful_step_count=steps,
+            deadline=None,
+            derandomize=same,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_no_sequence_moves_a_robot_that_must_not_move() -> None:
+    drive(40, 30, same=True)
+
+
+@pytest.mark.slow
+def test_no_sequence_moves_a_robot_that_must_not_move_at_length() -> None:
+    drive(2000, 60, same=False)
