@@ -216,6 +216,13 @@ def test_drift_is_corrected_but_never_into_a_place_without_stop() -> None:
         motion = limiter.shift(motion, 0.5 * (np.array([0.999, 0.0]) - motion.position))
         motion = limiter.step(motion, np.array([1.0, 0.0]))
     assert motion.position[0] <= 1.0
+    motion = limiter.begin(ZERO)
+    for _ in range(20):
+        motion = limiter.step(motion, np.array([1.0, 0.0]))
+    for place in np.linspace(0.5, 0.999, 20):  # at full speed: 0.1 rad to brake
+        shifted = limiter.shift(motion, np.array([place, 0.0]) - motion.position)
+        assert max(step.position[0] for step in limiter.brake(shifted)) <= 1.0
+        assert (shifted.position[0] == place) or place > 0.85
 
 
 # Single guards --------------------------------------------------------------------------------------------------------

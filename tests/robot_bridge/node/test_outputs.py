@@ -209,6 +209,8 @@ def test_a_plan_ends_within_limits_that_are_wider_for_a_joint_that_began_beyond(
     positions = np.array([m.position for m in motions])
     assert (positions[:, 0] == 1.05).all()  # it may stay, and is not thrown back into its limits
     assert motions[-1].still
+    back = plan(limiter, motion, np.array([-0.5, 0.0]), 5)
+    assert back[-1].position[0] < 1.03  # nor is it held where it is: it comes back
 
 
 @pytest.mark.parametrize(
