@@ -33,11 +33,11 @@ class Kinematics:
             raise UserError("the workspace guard needs MuJoCo: pip install 'robot-bridge[workspace]'") from None
         if not model.is_file():
             raise UserError(f"no such model: {model}; expected a MuJoCo XML or URDF file")
-        mimics: dict[str, tuple[str, float, float]] = {}
+        tied: dict[str, tuple[str, float, float]] = {}
         try:
             root = ET.fromstring(model.read_bytes())
             if root.tag == "robot":
-                mimics = _mimics(root)
+                tied = mimics(root)
                 self._model = mujoco.MjModel.from_xml_string(_bare(root))
             else:
                 self._model = mujoco.MjModel.from_xml_path(str(model))
@@ -49,7 +49,7 @@ class Kinematics:
             if name not in known:
                 raise unknown(f"joint in {model.name}", name, known)
         self._address = np.array([m.joint(name).qposadr[0] for name in joints])
-        followers = {name: mimic for name, mimic in mimics.items() if name in known and name not in joints}
+        followers = {name: mimic for name, mimic in tied.items() if name in known and name not in joints}
         self._followers = np.array([m.joint(name).qposadr[0] for name in followers], np.intp)
         self._leaders = np.array([m.joint(leader).qposadr[0] for leader, _, _ in followers.values()], np.intp)
         self._multipliers = np.array([multiplier for _, multiplier, _ in followers.values()])
@@ -72,7 +72,7 @@ class Kinematics:
         return np.concatenate([self._data.site_xpos[self._sites], self._data.xpos[self._bodies]])
 
 
-def _mimics(robot: ET.Element) -> dict[str, tuple[str, float, float]]:
+def mimics(robot: ET.Element) -> dict[str, tuple[str, float, float]]:
     """Joints of a URDF that follow others: name -> leader, multiplier, offset."""
     found = {}
     for joint in robot.iter("joint"):

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from robot_bridge.errors import UserError, unknown
+from robot_bridge.guards.kinematics import mimics
 from robot_bridge.guards.limits import Array
 from robot_bridge.robot.robot import Input, Robot
 from robot_bridge.simulation.controllers import Reference
@@ -275,23 +276,12 @@ def _compiled(mujoco: Any, path: Path) -> Any:
     root = ET.fromstring(path.read_bytes())
     if root.tag != "robot":
         return mujoco.MjModel.from_xml_path(str(path))
-    mimics = _mimics(root)
+    tied = mimics(root)
     spec = mujoco.MjSpec.from_string(_readable(root, path.parent))
-    for name, (leader, multiplier, offset) in mimics.items():
+    for name, (leader, multiplier, offset) in tied.items():
         tie = spec.add_equality(type=mujoco.mjtEq.mjEQ_JOINT, name1=name, name2=leader)
         tie.data[:5] = [offset, multiplier, 0.0, 0.0, 0.0]
     return spec.compile()
-
-
-def _mimics(robot: ET.Element) -> dict[str, tuple[str, float, float]]:
-    """Joints of a URDF that follow others: name -> leader, multiplier, offset; taken out of it."""
-    found = {}
-    for joint in robot.iter("joint"):
-        if (mimic := joint.find("mimic")) is not None:
-            numbers = float(mimic.get("multiplier", 1.0)), float(mimic.get("offset", 0.0))
-            found[joint.get("name", "")] = (mimic.get("joint", ""), *numbers)
-            joint.remove(mimic)
-    return found
 
 
 def _readable(robot: ET.Element, folder: Path) -> str:
@@ -306,6 +296,9 @@ def _readable(robot: ET.Element, folder: Path) -> str:
                 link.remove(part)
             else:
                 mesh.set("filename", str(found))
+    for joint in robot.iter("joint"):
+        for mimic in joint.findall("mimic"):
+            joint.remove(mimic)
     for extra in robot.findall("mujoco"):
         robot.remove(extra)
     options = {"fusestatic": "false", "strippath": "false", "discardvisual": "false", "balanceinertia": "true"}
