@@ -1,4 +1,7 @@
-"""Keras callbacks in a training: what cannot work is refused before it begins. `docs/callbacks.md` says what can."""
+"""Keras callbacks in a training: the one that writes its files, and a check of users'.
+
+What cannot work is refused before it begins; `docs/callbacks.md` says what can.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from lapo_tf.errors import UserError, unknown
+from lapo_tf.training import metrics
+from lapo_tf.training.rollout import Episodes
+from lapo_tf.training.run_folder import RunFolder
 
 REFUSED = {
     "BackupAndRestore": "a run folder goes on by itself, with resume=True or --resume",
@@ -62,3 +69,29 @@ def _check_monitor(callback: Any, name: str, columns: Iterable[str]) -> None:
 
 def _overrides(callback: keras.callbacks.Callback, method: str) -> bool:
     return method in vars(callback) or getattr(type(callback), method) is not getattr(keras.callbacks.Callback, method)
+
+
+class RunLogger(keras.callbacks.Callback):
+    """Writes `metrics.csv` and `episodes.npz` at every evaluation."""
+
+    def __init__(self, folder: RunFolder, step: int) -> None:
+        super().__init__()
+        self.folder = folder
+        # What a resumed run's newest checkpoint does not know of will be done again.
+        self.rows = [row for row in folder.metrics() if row["step"] <= step]
+        self.episodes = {k: v[: len(self.rows)] for k, v in folder.episodes().items()}
+
+    def record(self, step: int, episodes: Episodes | None) -> None:
+        """Keep an evaluation's episodes, if there were any, for the next `on_epoch_end`."""
+        if episodes is None:
+            return
+        new = {"steps": np.array([step]), "returns": episodes.returns[None], "lengths": episodes.lengths[None]}
+        self.episodes = {k: np.concatenate([self.episodes[k], v]) if self.episodes else v for k, v in new.items()}
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        logs = logs or {}  # Keras has sorted it by name
+        columns = (*metrics.EVALUATION, *metrics.HELD_OUT, *self.model.metric_names)
+        self.rows.append({"step": epoch} | {name: logs[name] for name in columns if name in logs})
+        if self.episodes:
+            self.folder.write_episodes(self.episodes)
+        self.folder.write_metrics(self.rows)

@@ -24,13 +24,12 @@ from lapo_tf.progress import Bar, progress_bar
 from lapo_tf.tasks import Task, load_task
 from lapo_tf.tasks.task import SCORE, Criterion
 from lapo_tf.training import metrics
-from lapo_tf.training.callbacks import check_callbacks
+from lapo_tf.training.callbacks import RunLogger, check_callbacks
 from lapo_tf.training.history import data_history
 from lapo_tf.training.judges import HeldOut, Simulator
 from lapo_tf.training.lock import RunLock
 from lapo_tf.training.loop import NonFiniteLossError, TrainingLoop, scaling_of
 from lapo_tf.training.options import resolved
-from lapo_tf.training.rollout import Episodes
 from lapo_tf.training.run_folder import Checkpoints, RunFolder
 from lapo_tf.training.signals import handled
 
@@ -73,32 +72,6 @@ def build_agent(config: TrainConfig, values: dict[str, Any]) -> Agent:
     )
     make: Any = AGENTS[config.agent]
     return make(config.agent_config, spec)
-
-
-class RunLogger(keras.callbacks.Callback):
-    """Writes `metrics.csv` and `episodes.npz` at every evaluation."""
-
-    def __init__(self, folder: RunFolder, step: int) -> None:
-        super().__init__()
-        self.folder = folder
-        # What a resumed run's newest checkpoint does not know of will be done again.
-        self.rows = [row for row in folder.metrics() if row["step"] <= step]
-        self.episodes = {k: v[: len(self.rows)] for k, v in folder.episodes().items()}
-
-    def record(self, step: int, episodes: Episodes | None) -> None:
-        """Keep an evaluation's episodes, if there were any, for the next `on_epoch_end`."""
-        if episodes is None:
-            return
-        new = {"steps": np.array([step]), "returns": episodes.returns[None], "lengths": episodes.lengths[None]}
-        self.episodes = {k: np.concatenate([self.episodes[k], v]) if self.episodes else v for k, v in new.items()}
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        logs = logs or {}  # Keras has sorted it by name
-        columns = (*metrics.EVALUATION, *metrics.HELD_OUT, *self.model.metric_names)
-        self.rows.append({"step": epoch} | {name: logs[name] for name in columns if name in logs})
-        if self.episodes:
-            self.folder.write_episodes(self.episodes)
-        self.folder.write_metrics(self.rows)
 
 
 class Trainer:
