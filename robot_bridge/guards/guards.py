@@ -286,7 +286,8 @@ class LeadGuard(Guard):
 
     def judge(self, command: Array, state: RobotState, memory: Memory) -> Judgement:
         assert memory.motion is not None
-        lead = np.nan_to_num(memory.motion.position - state.position)  # a NaN is the finite guard's business
+        # What is not finite is the finite guard's business.
+        lead = np.nan_to_num(memory.motion.position - state.position, posinf=1e9, neginf=-1e9)
         allowed = np.broadcast_to(np.asarray(self.max_lead, np.float64), lead.shape)
         worst = int(np.argmax(np.abs(lead) / allowed))
         if abs(lead[worst]) > self.stop_at * allowed[worst]:

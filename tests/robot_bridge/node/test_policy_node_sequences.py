@@ -66,6 +66,8 @@ class Robot(RuleBasedStateMachine):
 
     @rule()
     def enable(self) -> None:
+        if self.bench.node.state == "active":
+            return
         done, _ = self.bench.node.enable()
         if done:
             assert self.bench.wire.connected
