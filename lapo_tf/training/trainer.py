@@ -135,7 +135,9 @@ class Trainer:
         values = self._agent_values(data, offline)
         self.agent = build_agent(config, values)
         rates = [f"learning_rate_{optimizer.name}" for optimizer in self.agent.optimizer.optimizers]
-        judged = metrics.HELD_OUT if offline else metrics.EVALUATION
+        judged = [*metrics.EVALUATION]
+        if offline:
+            judged = [*metrics.HELD_OUT, *(name for name in judged if name.startswith("time/"))]
         check_callbacks(callbacks, [*judged, *self.agent.metric_names, *rates], self.log)
         self.loop = TrainingLoop(
             self.agent,
