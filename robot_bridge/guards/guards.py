@@ -150,7 +150,7 @@ class ControllerGuard(Guard):
     """A controller that takes no goals does not move the arm, and must not begin to by surprise."""
 
     name = "controller"
-    sees = "a `follow` goal was refused, aborted or never answered"
+    sees = "a `follow` goal was refused, aborted, never answered, or not answered yet"
     does = "HOLD, with the controller's words; no goal is sent any more"
     always_on = True
 

@@ -94,6 +94,11 @@ class Sender:
         """What the controller has against what was sent; empty if nothing."""
         return ""
 
+    @property
+    def waits(self) -> str:
+        """What the controller has to say before the motion may go on; empty if nothing."""
+        return ""
+
     def commanded(self, outcome: Outcome) -> Array:
         """What is commanded of its joints, in the quantity that `heard` tells."""
         raise NotImplementedError
@@ -198,7 +203,8 @@ class FollowSender(TrajectorySender):
 
     Of a goal that is refused behind a rosbridge nothing is ever heard, and it costs the rosbridge a thread. So the
     second goal waits for a sign of the first (feedback, or a result), and every later one for a sign of the one before
-    the last. A controller that aborts, refuses or is silent gets no more goals until the robot is enabled again.
+    the last; and so does the motion, else far ahead of the arm. A controller that aborts, refuses or
+    is silent gets no more goals until the robot is enabled again.
     """
 
     def __init__(self, output: Output, robot: Robot, limiter: MotionLimiter | None, transport: Transport) -> None:
@@ -231,12 +237,13 @@ class FollowSender(TrajectorySender):
             self._answered = False
 
     def send(self, outcome: Outcome, stamp: float, now: float) -> bool:
-        halting, self._halting = self._halting, outcome.level >= Level.HOLD
-        at_once = self._halting and not halting
         due = self._tick % self._every == 0
         self._tick += 1
         with self._lock:
-            waits = len(self._silent) > (1 if self._answered else 0)
+            waits = self._waits()
+            halting, self._halting = self._halting, outcome.level > (Level.HOLD if waits else Level.LIMITED)
+            stands = outcome.memory.motion is not None and outcome.memory.motion.still
+            at_once = self._halting and not halting and not (waits and stands)
             if self._objection or not (at_once or (due and not waits)):
                 return not self._objection
             goal = self._latest = _Goal(now, self._epoch)
@@ -271,6 +278,14 @@ class FollowSender(TrajectorySender):
         if objection:
             self.stand()
         return objection
+
+    @property
+    def waits(self) -> str:
+        with self._lock:
+            return f"{self.output.topic} gave no sign of a goal yet" if self._waits() else ""
+
+    def _waits(self) -> bool:
+        return len(self._silent) > (1 if self._answered else 0)
 
     def _object(self, text: str) -> None:
         self._objection = self._objection or f"{self.output.topic} {text}"

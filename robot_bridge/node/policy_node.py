@@ -358,7 +358,8 @@ class PolicyNode:
 
     def _robot_state(self, snapshot: Snapshot, now: float) -> RobotState:
         wish, counters = self.inference.wish, self.transport.counters
-        objections = [sender.objection(now) for sender in self.senders] if self.mode == "run" else []
+        senders = self.senders if self.mode == "run" else []
+        objections = [sender.objection(now) for sender in senders] + [sender.waits for sender in senders]
         if counters["displaced"] > self._displaced:
             self._halt("node", f"another client took over a service of {self.name}")
         return RobotState(

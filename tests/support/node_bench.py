@@ -29,6 +29,7 @@ class Wire:
         self.published: list[tuple[str, dict]] = []
         self.goals: list[tuple[str, dict]] = []
         self.results: list[Callable] = []
+        self.feedbacks: list[Callable] = []
         self.cancelled: list[str] = []
         self.takes_goals = True
         self.listeners: list[Callable[[bool], None]] = []
@@ -55,6 +56,7 @@ class Wire:
         """A controller that takes every goal says so at once; one that does not, nothing."""
         self.goals.append((action, goal))
         self.results.append(options["result"])
+        self.feedbacks.append(options["feedback"])
         if self.takes_goals:
             options["feedback"]({})
         return f"id{len(self.goals)}"

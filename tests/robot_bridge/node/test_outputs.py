@@ -153,6 +153,23 @@ def test_a_controller_that_says_nothing_is_no_controller() -> None:
     assert bench.wire.cancelled
 
 
+def test_the_motion_waits_for_a_sign_of_the_first_goal() -> None:
+    """Else the second goal would begin where the arm is not."""
+    bench = bench_of("follow")
+    bench.wire.takes_goals = False
+    bench.enable()
+    moved(bench, 12)
+    last = bench.wire.goals[0][1]["trajectory"]["points"][-1]["positions"]
+    assert bench.node.state == "active"
+    np.testing.assert_allclose(bench.node.memory.motion.position, last, atol=0.02)
+    bench.wire.takes_goals = True
+    bench.wire.feedbacks[0]({})
+    moved(bench, 10)
+    first = bench.wire.goals[1][1]["trajectory"]["points"][0]["positions"]
+    np.testing.assert_allclose(first, last, atol=0.02)
+    assert np.abs(bench.node.memory.motion.velocity).min() > 0.1  # it goes on
+
+
 def test_a_controller_that_is_switched_off_gets_two_more_goals_at_most() -> None:
     bench = bench_of("follow")
     bench.enable()
