@@ -272,7 +272,8 @@ def test_dictionaries_in_d4rl_files_too(tmp_path: Path) -> None:
 
 
 def test_a_run_keeps_the_layout_and_the_limit_it_was_trained_with(tmp_path: Path) -> None:
-    from lapo_tf import load_run, train
+    from lapo_tf.runs.run import load_run
+    from lapo_tf.training.start import train  # lapo_tf.train may be the module of the command here
 
     make("someone/dict-v0", spaces.Dict(arm=box(3), touch=box(2)))
     options = {"task": "maze2d-umaze", "agent": "bc", "eval_every": 2, "eval_episodes": 1, "batch_size": 4}

@@ -322,7 +322,8 @@ def test_a_second_node_does_not_start(server: RosbridgeServer, arm: Arm, monkeyp
     finally:
         first.close()
         second.close()
-    assert [line[:13] for line in said] == ["waiting up to", "waiting up to"]
+    assert {line[:13] for line in said} == {"waiting up to"}
+    assert len(said) in (2, 3)  # the last one, too, where it asked before the server knew
 
 
 def test_whose_service_is_taken_over_is_told(server: RosbridgeServer) -> None:
