@@ -14,6 +14,7 @@ from lapo_tf.config import TrainConfig
 from lapo_tf.data.arrays import write_arrays
 from lapo_tf.errors import UserError, unknown
 from lapo_tf.tasks import TASKS, Task, load_task, register, task_of_dataset
+from lapo_tf.training.lock import RunLock
 from lapo_tf.training.options import build_config
 from lapo_tf.training.run_folder import RunFolder
 from lapo_tf.training.trainer import Result, Trainer
@@ -100,15 +101,25 @@ def train(
     arrays = {name: options.pop(name) for name in ARRAYS if options.get(name) is not None}
     if arrays and resume:
         raise UserError(f"the run keeps its data in its folder, {KEPT}: leave arrays out to resume it")
-    if arrays:
-        options = _kept(arrays, options)
-    config = run_config(options, resume=resume)
-    runtime.configure(config.compile)
-    return Trainer(config, resume=resume, other_data=other_data, callbacks=callbacks, progress=progress).run()
+    lock = None
+    try:
+        if arrays:
+            options, lock = _kept(arrays, options)
+        config = run_config(options, resume=resume)
+        runtime.configure(config.compile)
+        return Trainer(
+            config, resume=resume, other_data=other_data, callbacks=callbacks, progress=progress, lock=lock
+        ).run()
+    finally:
+        if lock is not None:
+            lock.release()
 
 
-def _kept(arrays: Mapping[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """A new run's options with its arrays as the data set, which is a file in the run folder."""
+def _kept(arrays: Mapping[str, Any], options: dict[str, Any]) -> tuple[dict[str, Any], RunLock]:
+    """A new run's options with its arrays as the data set, which is a file in the run folder, and the folder's lock.
+
+    The lock is held from before the file is written, so that the run's data stay those it is trained on.
+    """
     if missing := [name for name in ARRAYS[:4] if name not in arrays]:
         raise UserError(f"arrays of {', '.join(arrays)}: expected {', '.join(missing)}, too")
     if options.get("dataset"):
@@ -119,5 +130,11 @@ def _kept(arrays: Mapping[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     options |= {"task": task}
     path = run_config(options).folder() / KEPT
     RunFolder.create(path.parent)
-    write_arrays(path, **arrays)
-    return options | {"dataset": str(path)}
+    lock = RunLock(path.parent)
+    try:
+        RunFolder.create(path.parent)  # nobody was faster
+        write_arrays(path, **arrays)
+    except BaseException:
+        lock.release()
+        raise
+    return options | {"dataset": str(path)}, lock

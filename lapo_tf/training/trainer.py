@@ -87,6 +87,7 @@ class Trainer:
         other_data: bool = False,
         log: Callable[[str], None] = print,
         progress: bool = True,
+        lock: RunLock | None = None,
     ) -> None:
         """
         Args:
@@ -98,12 +99,13 @@ class Trainer:
                 then keeps both.
             log: what to do with lines for the user.
             progress: show a bar of the steps, and say what the data are.
+            lock: of a new run's folder, where the caller holds it already; `close` releases it.
         """
         self.config, self.log = (config := resolved(config)), log
         self.resume, self.progress = resume, progress
         self.folder = RunFolder.open(config.folder()) if resume else RunFolder.create(config.folder())
         self.task: Task = self.folder.task() if resume else load_task(config.task)
-        self._lock = RunLock(self.folder.path) if resume else None
+        self._lock = RunLock(self.folder.path) if resume else lock
         try:
             self._set_up(dataset, other_data, callbacks)
         except BaseException:
@@ -156,7 +158,8 @@ class Trainer:
         if self.resume:
             self.log(self._restore())
         else:
-            self._lock = RunLock(self.folder.path)  # only now, so that a start that fails leaves no folder
+            # Only now, so that a start that fails leaves no folder.
+            self._lock = self._lock or RunLock(self.folder.path)
             RunFolder.create(self.folder.path)  # nobody was faster
         self.logger = RunLogger(self.folder, self.step)
         # Only now: a run that cannot be resumed with these options keeps its own.

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import own_arm
 import pytest
@@ -25,7 +26,9 @@ from lapo_tf.runs.trials import grid
 from lapo_tf.tasks import TASKS, Task, load_task
 from lapo_tf.tasks.task import RETURN
 from lapo_tf.train import parse_config
+from lapo_tf.training import start
 from lapo_tf.training.start import run_config, train
+from lapo_tf.training.trainer import Trainer
 
 SMALL: dict[str, Any] = {
     "agent": "bc",
@@ -218,6 +221,25 @@ def test_arrays_are_kept_with_the_run() -> None:
         train(resume=True, run_dir=result.folder, steps=80, **own_arm.arrays())
     with pytest.raises(UserError, match="expected actions, terminals, too"):
         train(observations=np.zeros((9, 2)), rewards=np.zeros(9))
+
+
+def test_arrays_of_two_trainings_at_once_do_not_mix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one, begun before the first has a config, neither trains nor touches the first one's data."""
+    told: list[str] = []
+
+    def overtaken(*arguments: Any, **options: Any) -> Trainer:
+        monkeypatch.setattr(start, "Trainer", Trainer)
+        with pytest.raises(UserError) as error:
+            train(task="my-arm", **own_arm.arrays() | {"rewards": np.ones(240)}, **SMALL)
+        told.append(str(error.value))
+        return Trainer(*arguments, **options)
+
+    monkeypatch.setattr(start, "Trainer", overtaken)
+    result = train(task="my-arm", **own_arm.arrays(), **SMALL)
+    assert "is being trained by process" in told[0]
+    with h5py.File(result.folder / "data.hdf5") as file:
+        np.testing.assert_array_equal(file["rewards"], own_arm.arrays()["rewards"])
+    train(resume=True, run_dir=result.folder, steps=60, progress=False)  # its data are still its own; nothing is locked
 
 
 def test_what_cannot_be_judged_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
