@@ -13,6 +13,8 @@ if (_backend := os.environ.get("KERAS_BACKEND", "tensorflow")) != "tensorflow":
     print(f"lapo_tf: Keras runs on TensorFlow here, not on {_backend} (KERAS_BACKEND)", file=sys.stderr)
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+if not os.environ.get("MINARI_DATASETS_PATH", "x").strip():  # empty: as if it were not set
+    del os.environ["MINARI_DATASETS_PATH"]
 
 if TYPE_CHECKING:
     from lapo_tf.runs.evaluation import evaluate

@@ -169,14 +169,23 @@ def _jump(seconds: float) -> Act:
     return act
 
 
+def _signals() -> dict[str, Fault]:
+    """What may befall the node's process, where the platform has such signals (Windows has not)."""
+    if not hasattr(signal, "SIGSTOP"):
+        return {}
+    return {
+        "node killed (SIGKILL)": Fault(_signal((signal.SIGKILL, AFTER)), cut=True, gone=True),
+        "node frozen, 3 s": Fault(_signal((signal.SIGSTOP, 3.0), (signal.SIGCONT, 0.5)), cut=True),
+        "node frozen, 0.25 s": Fault(_signal((signal.SIGSTOP, 0.25), (signal.SIGCONT, 0.5))),
+        "terminal hangs up (SIGHUP)": Fault(_signal((signal.SIGHUP, AFTER)), gone=True),
+    }
+
+
 FAULTS: dict[str, Fault] = {
     "server killed, 2 s": Fault(_kill(2.0), cut=True),
     "server killed, 8 s": Fault(_kill(8.0), cut=True),
     "server frozen, 6 s": Fault(_freeze, cut=True),
-    "node killed (SIGKILL)": Fault(_signal((signal.SIGKILL, AFTER)), cut=True, gone=True),
-    "node frozen, 3 s": Fault(_signal((signal.SIGSTOP, 3.0), (signal.SIGCONT, 0.5)), cut=True),
-    "node frozen, 0.25 s": Fault(_signal((signal.SIGSTOP, 0.25), (signal.SIGCONT, 0.5))),
-    "terminal hangs up (SIGHUP)": Fault(_signal((signal.SIGHUP, AFTER)), gone=True),
+    **_signals(),
     "second node of the same name": Fault(_second_node, gone=True),
     "policy raises": Fault(_whim("raise")),
     "policy says NaN": Fault(_whim("nan")),

@@ -7,6 +7,7 @@ import shutil
 import ssl
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import minari
 from minari.dataset.minari_dataset import parse_dataset_id
 from minari.storage.datasets_root_dir import get_dataset_path
 
+from lapo_tf.data.hidden import settle_abandoned
 from lapo_tf.errors import UserError, first_line
 
 COLLECTED_NAMESPACE = "lapo/"  # of this project's collectors
@@ -29,7 +31,11 @@ class NotDownloadedError(UserError):
 
 def is_local(dataset_id: str) -> bool:
     """Whether a Minari data set is on this machine."""
-    return (get_dataset_path(dataset_id) / "data").is_dir()
+    data = get_dataset_path(dataset_id) / "data"
+    if not data.is_dir():
+        with suppress(OSError):  # a folder that may only be read
+            settle_abandoned(get_dataset_path())  # a process may have died while it was replaced
+    return data.is_dir()
 
 
 def download(dataset_id: str) -> Path:

@@ -53,11 +53,14 @@ def import_d4rl(
         raise UserError(f"data file '{path}' does not exist: give the path of a D4RL .hdf5 file")
     env_id: str | None = None
     action_space: Box | None = None
+    observation_space: Box | None = None
     if task is not None:
         env_id = task.env_id
         env = task.make_env()
         assert isinstance(env.action_space, Box)
+        assert isinstance(env.observation_space, Box)
         action_space = env.action_space
+        observation_space = Box(-np.inf, np.inf, env.observation_space.shape, np.float32)
         env.close()
     limit = episode_limit(task, max_episode_steps)
     with (
@@ -68,6 +71,7 @@ def import_d4rl(
         written = write_dataset(
             dataset_id,
             counted(recording.episodes, bar),
+            observation_space=observation_space,
             action_space=action_space,
             env_id=env_id,
             description=f"{path.name} (sha256 {source.sha256}), imported by lapo_tf.",

@@ -1,7 +1,7 @@
 """Write episodes as a local Minari data set: completely, or not at all.
 
-A data set is written in a hidden folder beside Minari's other data sets, of which Minari neither lists nor loads
-anything, and then renamed. So neither Ctrl-C nor a full disk leaves half of one that loads.
+A data set is written in a hidden folder and then moved to its place (`lapo_tf.data.hidden`). So neither Ctrl-C, a full
+disk nor the death of the process leaves half of one that loads, or takes one away that was there.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,7 +20,6 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from filelock import FileLock
 from gymnasium.spaces import Box, Space
 from minari import create_dataset_from_buffers
 from minari.data_collector import EpisodeBuffer
@@ -30,7 +28,8 @@ from minari.namespace import create_namespace, list_local_namespaces
 from minari.storage.datasets_root_dir import get_dataset_path
 
 from lapo_tf.data.dataset import Episode, as_arrays
-from lapo_tf.data.download import COLLECTED_NAMESPACE
+from lapo_tf.data.download import COLLECTED_NAMESPACE, is_local
+from lapo_tf.data.hidden import hidden_folder, publish
 from lapo_tf.data.minari_files import OFFICIAL_NAMESPACES
 from lapo_tf.errors import UserError
 from lapo_tf.progress import Bar
@@ -65,7 +64,7 @@ def check_new(dataset_id: str, *, force: bool = False, option: str = "--id") -> 
         parse_dataset_id(dataset_id)
     except (ValueError, TypeError) as error:  # TypeError: Minari, where the version is missing
         raise UserError(f"'{dataset_id}' is no Minari data set id: expected namespace/name-v0") from error
-    if get_dataset_path(dataset_id).exists() and not force:
+    if (is_local(dataset_id) or get_dataset_path(dataset_id).exists()) and not force:
         raise UserError(f"data set '{dataset_id}' exists: use it, replace it with --force, or give another {option}")
 
 
@@ -172,9 +171,10 @@ class _Counted:
             if not len(rew):
                 continue
             if (obs.shape[1:], act.shape[1:]) != (observation_space.shape, action_space.shape):
+                expected = [gym.spaces.flatdim(space) for space in (observation_space, action_space)]
                 raise UserError(
-                    f"{where} has {obs.shape[1]} observations and {act.shape[1]} actions per step, expected "
-                    f"{observation_space.shape} and {action_space.shape}: write data of one kind into one data set"
+                    f"{where} has {obs.shape[1]} observations and {act.shape[1]} actions per step, "
+                    f"expected {expected[0]} and {expected[1]}: write data of one kind into one data set"
                 )
             for name, array in (("observations", obs), ("actions", act), ("rewards", rew)):
                 if not np.isfinite(array).all():
@@ -212,18 +212,15 @@ class _Counted:
 def _hidden(dataset_id: str) -> Iterator[str]:
     """A hidden folder to write in; what is written there appears under its id when all went well."""
     namespace = parse_dataset_id(dataset_id)[0]
-    target, root = get_dataset_path(dataset_id).absolute(), get_dataset_path().absolute()
+    root = get_dataset_path().absolute()
     try:
         root.mkdir(parents=True, exist_ok=True)
         if namespace is not None and namespace not in list_local_namespaces():
             with suppress(ValueError):  # another process makes it now
                 create_namespace(namespace)
-        with tempfile.TemporaryDirectory(prefix=".writing-", dir=root) as hidden:
-            yield hidden
-            with FileLock(root / ".lock"):
-                if target.exists():
-                    shutil.move(target, os.path.join(hidden, "replaced"))
-                os.replace(os.path.join(hidden, dataset_id), target)
+        with hidden_folder(root) as hidden:
+            yield str(hidden)
+            publish(hidden, root, dataset_id)
     except (OSError, RuntimeError) as error:  # RuntimeError: h5py, where a file cannot be closed
         found = re.search(r"errno = (\d+)", str(error))  # h5py hides the number in its text
         code = int(found[1]) if found else getattr(error, "errno", None)

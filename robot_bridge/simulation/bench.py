@@ -324,7 +324,8 @@ class Bench:
     def close(self) -> None:
         for node in self.nodes:
             if node.is_alive():
-                os.kill(node.pid, signal.SIGCONT)
+                if hasattr(signal, "SIGCONT"):
+                    os.kill(node.pid, signal.SIGCONT)
                 node.terminate()
                 node.join(5.0)
                 node.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from lapo_tf.data import load_dataset, open_recording
 from lapo_tf.data.importers import import_d4rl
 from lapo_tf.data.store import check_new, write_dataset
 from lapo_tf.data.tables import import_lerobot
+from lapo_tf.tasks import load_task
 
 # Writing --------------------------------------------------------------------------------------------------------------
 
@@ -128,6 +130,70 @@ def test_interrupted_import_leaves_nothing(tmp_path: Path, minari_folder: Path) 
     assert "Traceback" not in rest
     assert not list(minari.list_local_datasets())
     assert not list(minari_folder.glob(".writing-*"))
+
+
+WRITES = """
+import os, signal, sys
+import numpy as np
+from lapo_tf.data import Episode, hidden
+from lapo_tf.data.store import write_dataset
+real, calls = os.replace, 0
+def replace(source, target):
+    global calls
+    calls += 1
+    if calls > int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(source, target)
+hidden.os = type("os", (), {"replace": staticmethod(replace)})
+episode = Episode(np.ones((8, 4)), np.ones((7, 2)), np.ones(7), False)
+write_dataset(sys.argv[2], [episode], description="")
+"""
+
+
+@pytest.mark.parametrize(("moves", "steps"), [(0, 3), (1, 7), (2, 7)])
+def test_a_process_killed_while_it_replaces_a_data_set_takes_none_away(
+    minari_folder: Path, moves: int, steps: int
+) -> None:
+    """Before the old one is moved away, after it, and (not killed) after the new one is in its place."""
+    write_dataset("own/a-v0", [episode(np.random.default_rng(0), 3)], description="")
+    died = subprocess.run([sys.executable, "-c", WRITES, str(moves), "own/a-v0"], check=False).returncode
+    assert died == (0 if moves == 2 else -signal.SIGKILL)
+    assert len(list(minari_folder.glob(".writing-*"))) == (moves < 2)
+    assert len(load_dataset("own/a-v0")) == steps
+    write_dataset("own/b-v0", [episode(np.random.default_rng(0), 3)], description="")
+    assert not list(minari_folder.glob(".writing-*"))
+    assert len(load_dataset("own/a-v0")) == steps
+
+
+def test_what_another_process_is_writing_stays(minari_folder: Path) -> None:
+    def others() -> Any:
+        yield episode(np.random.default_rng(0), 3)
+        environment = os.environ | {"MINARI_DATASETS_PATH": str(minari_folder)}
+        subprocess.run([sys.executable, "-c", WRITES, "99", "own/b-v0"], env=environment, check=True)
+        (folder,) = minari_folder.glob(".writing-*")
+        assert list(folder.glob("**/main_data.hdf5"))
+        yield episode(np.random.default_rng(0), 3)
+
+    write_dataset("own/a-v0", others(), description="")
+    assert (len(load_dataset("own/a-v0")), len(load_dataset("own/b-v0"))) == (6, 7)
+
+
+def test_an_empty_minari_folder_is_none(tmp_path: Path) -> None:
+    code = "import os, lapo_tf; print('MINARI_DATASETS_PATH' in os.environ)"
+    for value, kept in (("", "False"), (str(tmp_path), "True")):
+        environment = os.environ | {"MINARI_DATASETS_PATH": value}
+        ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert ran.stdout.split() == [kept]
+
+
+def test_data_of_other_dimensions_than_the_tasks_are_not_imported(tmp_path: Path, minari_folder: Path) -> None:
+    path = write(tmp_path / "a.hdf5", flat_steps(20))
+    observations, actions = (flat_steps(20)[name].shape[1] for name in ("observations", "actions"))
+    fails(
+        lambda: import_d4rl(path, "own/c-v0", task=load_task("kitchen-mixed"), progress=False),
+        f"has {observations} observations and {actions} actions per step, expected 60 and 9",
+    )
+    assert not list(minari.list_local_datasets())
 
 
 # Importing ------------------------------------------------------------------------------------------------------------

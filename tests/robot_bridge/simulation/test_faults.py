@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,13 @@ def test_faults_are_survived(name: str, kind: Any) -> None:
     if result.must_stop:
         assert result.stop is not None
         assert result.stop < 2.0  # 0.15 s of age, 0.2 s of braking, and a busy machine
+
+
+def test_windows_has_fewer_signals() -> None:
+    code = "import signal\nfor name in ('SIGKILL', 'SIGSTOP', 'SIGCONT', 'SIGHUP', 'SIGQUIT'): delattr(signal, name)\n"
+    code += "from robot_bridge.faults import FAULTS\nprint(len(FAULTS))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(ran.stdout) == len(FAULTS) - 4
 
 
 def test_wrong_trajectories_are_told_from_right_ones() -> None:
