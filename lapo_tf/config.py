@@ -55,6 +55,8 @@ class TrainConfig:
     """Share of the data's episodes that are held out then; training does not see them."""
     checkpoint_minutes: float = 10.0
     """Minutes from one checkpoint to the next, where evaluations are farther apart."""
+    keep_checkpoints: int = 3
+    """Newest checkpoints that are kept, besides the best; `lapo_tf.select` chooses among those."""
     run_dir: Path | None = None
     """Folder to write to; default: runs/<task>/<agent>/seed<k>."""
     compile: Compile = "xla"
@@ -66,7 +68,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Raises `UserError` for a number out of range."""
-        for name in ("steps", "batch_size", "eval_every", "eval_episodes", "max_episode_steps"):
+        for name in ("steps", "batch_size", "eval_every", "eval_episodes", "max_episode_steps", "keep_checkpoints"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)} is too small: expected at least 1")
         if not 0 <= self.observation_noise < float("inf"):

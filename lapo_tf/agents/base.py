@@ -172,14 +172,21 @@ class Agent(keras.Model, ABC):
         return tuple(self.METRICS)
 
     def network(
-        self, name: str, inputs: int, outputs: int, hidden: Sequence[int] | None = None, activation: str | None = None
+        self,
+        name: str,
+        inputs: int,
+        outputs: int,
+        hidden: Sequence[int] | None = None,
+        activation: str | None = None,
+        normalize: bool = False,
     ) -> keras.Model:
-        """An MLP with weights of its own; `activation` of the last layer."""
+        """An MLP with weights of its own; `activation` of the last layer, layer normalisation in the hidden ones."""
         return mlp(
             inputs,
             hidden or self.config.hidden,
             outputs,
             activation=activation,
+            normalize=normalize,
             seed=self._seeds,
             name=name,
             precision=self.spec.precision,

@@ -38,6 +38,9 @@ class LAPOConfig(AgentConfig):
     latent_bound: float = 2.0
     """z_max: the latent policy stays within [-z_max, z_max] in every dimension (paper, section 4); inf leaves it free
     (the ablation of Figure 5): a Gaussian, or a deterministic policy without tanh."""
+    latent_norm: float = math.inf
+    """Latents longer than this (Euclidean norm) are shortened to it. Half of its square is the most that log p(z) under
+    the prior may fall below its peak, whatever the dimensions; in a corner of the box of +-2 it falls by 2 for each."""
     latent_policy: Literal["truncated_gaussian", "tanh", "prior"] = "truncated_gaussian"
     """A truncated Gaussian (paper, below equation 8), the deterministic tanh policy of the authors' code, or none: z is
     drawn from N(0, I), in V and in acting (the ablation of Figure 4)."""
@@ -63,6 +66,9 @@ class LAPOConfig(AgentConfig):
     value_horizon: float | None = None
     """V's target is clipped to this many of the data's smallest and largest rewards; default: 1 / (1 - discount). It is
     1 where an episode ends with its first reward (antmaze, authors' code)."""
+    critic_norm: Literal["none", "layer"] = "none"
+    """Layer normalisation in the hidden layers of Q1, Q2 and V, which bounds what they extrapolate to actions that the
+    data lack (Ball et al., 2023, section 4.2)."""
     kl_weight: float = 1.0
     """Beta of equation 7 (authors' code: 1; 0.3 on maze2d)."""
     critic_learning_rate: float = 2e-4
@@ -75,7 +81,7 @@ class LAPOConfig(AgentConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check("latent_ratio", self.latent_ratio > 0, "at least 1")
-        for name in ("latent_bound", "temperature", "weight_max"):
+        for name in ("latent_bound", "latent_norm", "temperature", "weight_max"):
             self.check(name, getattr(self, name) > 0, "a number above 0")
         self.check("value_horizon", self.value_horizon is None or self.value_horizon >= 1, "at least 1")
         self.check(
@@ -118,8 +124,9 @@ class LAPO(LatentAgent):
             heads = 2 if config.latent_policy == "truncated_gaussian" else 1
             self.policy, self.target_policy = self.twin("policy", obs, heads * self.latent_dim)
             self.policy_optimizer = self.adam("policy", config.policy_learning_rate, self.policy)
-        self.q1, self.target_q1 = self.twin("q1", obs + act, 1)
-        self.q2, self.target_q2 = self.twin("q2", obs + act, 1)
+        self.normalize = config.critic_norm == "layer"
+        self.q1, self.target_q1 = self.twin("q1", obs + act, 1, normalize=self.normalize)
+        self.q2, self.target_q2 = self.twin("q2", obs + act, 1, normalize=self.normalize)
         self.target_decoder = self.network("target_decoder", obs + self.latent_dim, act)
         self.follow(self.target_decoder, self.decoder, config.polyak)
         self.build_value()
@@ -127,7 +134,7 @@ class LAPO(LatentAgent):
 
     def build_value(self) -> None:
         """V, a network that is trained with the critics (authors' code)."""
-        self.v = self.network("v", self.spec.obs_dim, 1)
+        self.v = self.network("v", self.spec.obs_dim, 1, normalize=self.normalize)
         self.critic_optimizer = self.adam("critic", self.config.critic_learning_rate, self.q1, self.q2, self.v)
 
     @property
@@ -151,6 +158,13 @@ class LAPO(LatentAgent):
 
     def latent(self, policy: keras.Model | None, observations: tf.Tensor, noise: tf.Tensor | None = None) -> tf.Tensor:
         """Latents [B, latent] at observations [B, obs], sampled with the noise of `draw`; without it, the mode."""
+        latents, norm = self.unshortened_latent(policy, observations, noise), self.config.latent_norm
+        return latents if math.isinf(norm) else losses.within_ball(latents, norm)
+
+    def unshortened_latent(
+        self, policy: keras.Model | None, observations: tf.Tensor, noise: tf.Tensor | None
+    ) -> tf.Tensor:
+        """As `latent`, before it is shortened to `latent_norm`."""
         c = self.config
         if policy is None:
             return observation_normal(observations, self.latent_dim) if noise is None else noise

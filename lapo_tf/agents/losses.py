@@ -28,6 +28,12 @@ def mixed(q1: tf.Tensor, q2: tf.Tensor, minimum: float) -> tf.Tensor:
     return minimum * tf.minimum(q1, q2) + (1.0 - minimum) * tf.maximum(q1, q2)
 
 
+def within_ball(vectors: tf.Tensor, radius: float) -> tf.Tensor:
+    """Vectors [B, n], those longer than `radius` shortened to it."""
+    squares = tf.reduce_sum(vectors**2, -1, keepdims=True)
+    return vectors * (radius * tf.math.rsqrt(tf.maximum(squares, radius**2)))
+
+
 def td_target(batch: Batch, discount: float, next_value: tf.Tensor) -> tf.Tensor:
     """r + gamma V(s'), without V(s') at terminal states, [B, 1]."""
     return batch["rewards"] + (1.0 - batch["terminals"]) * discount * next_value

@@ -25,11 +25,13 @@ def mlp(
     seed: random.Random,
     name: str,
     activation: str | None = None,
+    normalize: bool = False,
     precision: str = "float32",
 ) -> keras.Model:
     """A ReLU network [batch, inputs] -> [batch, outputs].
 
     Args:
+        normalize: layer normalisation between each hidden layer's product and its ReLU.
         activation: of the last layer; linear by default.
         seed: source of the layers' initialisation seeds, so that one run seed fixes all weights.
         precision: "float32", or "bfloat16" to multiply in bfloat16 with float32 weights (Keras' `mixed_bfloat16`).
@@ -43,12 +45,15 @@ def mlp(
         bound = fan_in**-0.5
         x = keras.layers.Dense(
             units,
-            activation=activation if last else "relu",
+            activation=activation if last else None if normalize else "relu",
             kernel_initializer=keras.initializers.VarianceScaling(**KERNEL_INITIALIZER, seed=seed.getrandbits(31)),
             bias_initializer=keras.initializers.RandomUniform(-bound, bound, seed=seed.getrandbits(31)),
             dtype="float32" if last else policy,
             name=f"dense_{i}",
         )(x)
+        if normalize and not last:
+            x = keras.layers.LayerNormalization(epsilon=1e-5, dtype=policy, name=f"norm_{i}")(x)
+            x = keras.layers.ReLU(dtype=policy, name=f"relu_{i}")(x)
     return keras.Model(layer, x, name=name)
 
 

@@ -141,9 +141,10 @@ class HeldOut:
         if isinstance(agent, LatentAgent):
             rows |= {"unlike": _unlikeness(agent, observations, chosen)}
             rows |= {"unlike_own": _unlikeness(agent, observations, actions)}
-            bound = getattr(agent.config, "latent_bound", float("inf"))
-            if np.isfinite(bound):
-                at_bound = tf.abs(agent.policy_latent(observations)) >= 0.99 * bound
+            bound, norm = (getattr(agent.config, name, float("inf")) for name in ("latent_bound", "latent_norm"))
+            if np.isfinite([bound, norm]).any():
+                latents = agent.policy_latent(observations)
+                at_bound = (tf.abs(latents) >= 0.99 * bound) | (tf.norm(latents, axis=-1, keepdims=True) >= 0.99 * norm)
                 rows["at_bound"] = tf.reduce_mean(tf.cast(at_bound, tf.float32), -1)
         return rows
 

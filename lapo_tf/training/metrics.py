@@ -25,7 +25,7 @@ HELD_OUT: dict[str, str] = {
     "offline/value_start": "mean Q(s, pi(s)) at the episodes' first observations, in scaled rewards",
     "offline/unlike_data": "share of the policy's actions that the CVAE explains worse than 99 % of the held-out "
     "data's own: squared error of what it decodes plus the latent's divergence from N(0, I)",
-    "offline/latent_at_bound": "share of the policy's latents within 1 % of their bound",
+    "offline/latent_at_bound": "share of the policy's latents within 1 % of their bound or of the bound on their norm",
 }
 """Numbers on held-out episodes; those of critics, CVAE and bounded latents where an agent has them."""
 

@@ -154,7 +154,7 @@ class Trainer:
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self.begun = tf.Variable(-1, dtype=tf.int64, trainable=False)  # step of the last `on_epoch_begin`
         self.state = tf.train.Checkpoint(loop=self.loop, seconds=self.seconds, begun=self.begun)
-        self.checkpoints = Checkpoints(self.folder.path / "checkpoints")
+        self.checkpoints = Checkpoints(self.folder.path / "checkpoints", config.keep_checkpoints)
         if self.resume:
             self.log(self._restore())
         else:

@@ -17,10 +17,18 @@ NORMAL = NormalDist()
 
 
 def forward(weights: Weights, *inputs: np.ndarray) -> np.ndarray:
-    """A ReLU network with a linear last layer, on its inputs side by side."""
+    """A ReLU network with a linear last layer, on its inputs side by side.
+
+    A hidden layer has a kernel and a bias or, with layer normalisation, also a scale and a shift.
+    """
     x = np.concatenate(inputs, -1)
-    for kernel, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
-        x = np.maximum(x @ kernel + bias, 0)
+    each = 4 if len(weights) > 3 and weights[2].ndim == 1 else 2
+    for i in range(0, len(weights) - 2, each):
+        kernel, bias, *normal = weights[i : i + each]
+        x = x @ kernel + bias
+        if normal:
+            x = normal[0] * (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) + normal[1]
+        x = np.maximum(x, 0)
     return x @ weights[-2] + weights[-1]
 
 
@@ -66,6 +74,11 @@ class NumpyLAPO:
         self.c, self.reward_min, self.reward_max = config, reward_min, reward_max
 
     def latent(self, policy: Weights, s: np.ndarray, u: np.ndarray | None) -> np.ndarray:
+        z = self.boxed_latent(policy, s, u)
+        limit, norm = self.c.latent_norm, np.linalg.norm(z, axis=-1, keepdims=True)
+        return np.where(norm > limit, z / norm * limit, z) if math.isfinite(limit) else z
+
+    def boxed_latent(self, policy: Weights, s: np.ndarray, u: np.ndarray | None) -> np.ndarray:
         c, out = self.c, forward(policy, s)
         if c.latent_policy == "tanh":
             return c.latent_bound * np.tanh(out)

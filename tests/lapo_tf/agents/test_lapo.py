@@ -35,6 +35,8 @@ SMALL = LAPOConfig(
 CHOICES = {
     "defaults": {},
     "tanh": {"latent_policy": "tanh"},
+    "layer_norm": {"critic_norm": "layer", "latent_norm": 1.2},
+    "layer_norm_paper": {"critic_norm": "layer", "value": "policy", "latent_norm": 0.8},
     "value_policy": {"value": "policy", "doubleq_min": 0.3, "kl_weight": 0.3, "latent_ratio": 3, "expectile": 0.7},
     "advantage_q": {"advantage": "q", "weight": "exponential", "temperature": 0.4, "weight_max": 2.0},
     "decoder_first": {"order": "decoder_first", "clip_value": False},
@@ -214,7 +216,7 @@ def test_targets_follow_exactly(step):
         tau = 1.0 if (name, step.config.decoder) == ("decoder", "previous") else step.config.polyak
         parts = step.before[f"target_{name}"], step.after[name], step.after[f"target_{name}"]
         for old, online, new in zip(*parts, strict=True):
-            np.testing.assert_allclose(new, (1 - tau) * old + tau * online, rtol=0, atol=1e-7)
+            np.testing.assert_allclose(new, (1 - tau) * old + tau * online, rtol=3e-7, atol=1e-7)
             if tau == 1.0:
                 np.testing.assert_allclose(new, online, rtol=0, atol=1e-7)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -20,7 +21,7 @@ import yaml
 
 from lapo_tf.errors import UserError
 from lapo_tf.training.lock import RunLock
-from lapo_tf.training.run_folder import RunFolder
+from lapo_tf.training.run_folder import Checkpoints, RunFolder
 from lapo_tf.training.start import run_config, train
 from lapo_tf.training.trainer import Interrupted, Trainer
 
@@ -363,3 +364,11 @@ def test_kill_nine_loses_nothing_but_time(tmp_path, whole, point):
     one.run()
     assert probe.fingerprint(one) == whole
     assert {path.name for path in (tmp_path / "run").rglob(".*")} == {".lock"}
+
+
+def test_as_many_checkpoints_are_kept_as_asked_for(tmp_path):
+    trainer(tmp_path / "few", steps=50, eval_every=10, keep_checkpoints=1).run()
+    trainer(tmp_path / "all", steps=50, eval_every=10, keep_checkpoints=9).run()
+    best = json.loads((tmp_path / "few/checkpoints/best.json").read_text())["step"]
+    steps = {name: Checkpoints(tmp_path / name / "checkpoints").steps() for name in ("few", "all")}
+    assert steps == {"few": sorted({best, 50}), "all": [10, 20, 30, 40, 50]}
