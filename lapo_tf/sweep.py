@@ -1,4 +1,4 @@
-"""Train a grid: `python -m lapo_tf.sweep --tasks maze2d-umaze --agents lapo,iql --seeds 0-2`."""
+"""Train a grid: `python -m lapo_tf.sweep --tasks maze2d-umaze --agents lapo,iql --seeds 0-2`, or `--table FILE`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from lapo_tf import runtime
 from lapo_tf.cli import parse
 from lapo_tf.config import Compile
 from lapo_tf.errors import UserError, command, require
+from lapo_tf.runs.tables import table_trials
 from lapo_tf.runs.trials import Cluster, Trial, grid, parse_seeds
 from lapo_tf.yaml_files import read_yaml
 
 DESCRIPTION = """Train every agent on every task with every seed, several at a time, on Ray.
 
+A grid comes of --tasks, --agents and --seeds, or of a table's file.
 Needs the extra: pip install 'lapo-tf[sweep]'. Run it again to go on where it stopped."""
 
 
@@ -23,12 +25,16 @@ Needs the extra: pip install 'lapo-tf[sweep]'. Run it again to go on where it st
 class SweepCommand(Cluster):
     """Options of the command."""
 
-    tasks: str
+    table: Path | None = None
+    """YAML file of tasks, agents, seeds and options, such as configs/tables/heterogeneous.yaml; --tasks, --agents and
+    --seeds then choose a part of it."""
+    tasks: str = ""
     """Tasks, separated by commas: maze2d-umaze,kitchen-complete."""
-    agents: str = "lapo"
-    """Agents, separated by commas, their own options after colons: lapo,awac:policy=gmm,lapo:latent-bound=.inf"""
-    seeds: str = "0-2"
-    """Seeds: 0-4, or 0,3,7."""
+    agents: str = ""
+    """Agents (lapo by default), separated by commas, their own options after colons:
+    lapo,awac:policy=gmm,lapo:latent-bound=.inf"""
+    seeds: str = ""
+    """Seeds: 0-4, or 0,3,7; default: 0-2."""
     steps: int | None = None
     """Gradient steps of every trial; default: the task's."""
     dataset: str | None = None
@@ -37,8 +43,8 @@ class SweepCommand(Cluster):
     """How its dictionary observations become a vector, see `python -m lapo_tf.train --help`."""
     max_episode_steps: int | None = None
     """Where episodes of a D4RL file without `timeouts` are cut; default: the environment's time limit."""
-    run_dir: Path = Path("runs")
-    """Folder of the run folders."""
+    run_dir: Path | None = None
+    """Folder of the run folders; default: runs, or runs/<name of the table>."""
     config: Path | None = None
     """YAML file of training options for all trials."""
     batch_size: int | None = None
@@ -59,12 +65,20 @@ def all_trials(options: SweepCommand) -> list[Trial]:
     """The grid that the options describe."""
     names = ("steps", "dataset", "layout", "max_episode_steps", "batch_size", "eval_every", "eval_episodes", "compile")
     flags = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    file = read_yaml(options.config, "steps: 10000") if options.config else {}
     # At commas, but for those within a list, as in bc:hidden=[64,64].
     tasks, agents = (
         [name for name in re.split(r",(?![^\[]*\])", text) if name] for text in (options.tasks, options.agents)
     )
-    return grid(tasks, agents, parse_seeds(options.seeds), options.run_dir, flags, file)
+    if options.table:
+        if options.config:
+            raise UserError(f"--config {options.config} and --table: name the file in {options.table}, as its `config`")
+        seeds = parse_seeds(options.seeds) if options.seeds else []
+        return table_trials(options.table, options.run_dir, tasks=tasks, agents=agents, seeds=seeds, flags=flags)
+    if not tasks:
+        raise UserError("no tasks given: expected --tasks maze2d-umaze,kitchen-complete, or --table FILE.yaml")
+    file = read_yaml(options.config, "steps: 10000") if options.config else {}
+    seeds = parse_seeds(options.seeds or "0-2")
+    return grid(tasks, agents or ["lapo"], seeds, options.run_dir or Path("runs"), flags, file)
 
 
 @command

@@ -52,7 +52,7 @@ def plot_iqm(means: Mapping[str, float], intervals: Mapping[str, tuple[float, fl
     """Interquartile mean over tasks and seeds (line) with its 95 % stratified bootstrap interval (bar), per agent.
 
     Args:
-        means, intervals: of each agent, from `lapo_tf.runs.statistics.interquartile_means`.
+        means, intervals: of each agent, from `lapo_tf.runs.statistics.aggregates`.
         ax: where to draw; default: a new figure.
     """
     colours = colours_of(means)

@@ -1,6 +1,7 @@
 """Tables and figures of finished runs, as files:
 
-report.md       a table per family of tasks and origin of the data, in the paper's layout; how every number was made
+report.md       all tasks together, if they are of several families; a table per family of tasks and origin of the data,
+                in the paper's layout; how every number was made
 runs.csv        one row per run
 summary.csv     one row per task and agent
 curves-*.png    learning curves, mean over seeds with a bootstrap band
@@ -15,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 
 from lapo_tf.plots.comparison import plot_group_curves, plot_iqm, plot_profiles
 from lapo_tf.runs.results import Group, RunResult, common_scores, find_runs, group_runs, read_run
-from lapo_tf.runs.statistics import interquartile_means, interval, performance_profiles
+from lapo_tf.runs.statistics import aggregates, interval, performance_profiles
 from lapo_tf.tasks import FAMILIES, TASKS
 from lapo_tf.tasks.task import HELD_OUT, RETURN, SCORE
 
@@ -48,6 +50,8 @@ def write_report(paths: Sequence[Path], out: Path, step: int | None = None) -> P
                 which = (family, criterion, provenance)
                 if members := [g for g in groups if (g.task.family, g.criterion, g.provenance) == which]:
                     parts += _section(members, title, provenance, out)
+    if all_tasks := overall([g for g in groups if g.criterion == SCORE]):
+        parts.insert(2, all_tasks)
     path = out / "report.md"
     path.write_text("\n\n".join(parts) + "\n")
     return path
@@ -68,6 +72,39 @@ def _section(groups: Sequence[Group], title: str, provenance: str, out: Path) ->
             f"above a score](aggregate-{name}.png)"
         )
     return parts
+
+
+def overall(groups: Sequence[Group]) -> str:
+    """A Markdown section: each agent over all tasks, whatever their families; empty where these are one, or no two
+    agents have all tasks.
+
+    The intervals are bootstraps over seeds, stratified by task: they say how the tasks' own mean varies with the seeds,
+    not what other tasks would give.
+    """
+    scores = common_scores(groups)
+    if len({g.task.family for g in groups}) < 2 or len(scores) < 2:
+        return ""
+    tasks = sorted({g.task.name for g in groups})
+    mean, mean_bounds = aggregates(scores, "mean")
+    iqm, iqm_bounds = aggregates(scores, "iqm")
+    task_means = np.array([values.mean(0) for values in scores.values()])  # [agents, tasks]
+    first = dict(zip(scores, (task_means == task_means.max(0)).sum(1), strict=True))
+    lines = ["| agent | mean | interquartile mean | best on | lowest last / best | seeds |", "|---" * 6 + "|"]
+    for label in sorted(scores, key=lambda name: -mean[name]):
+        kept, task = min((g.kept(), g.task.name) for g in groups if g.label == label)
+        cells = [f"{100 * m[label]:.1f}" for m in (mean, iqm)]
+        if len(scores[label]) > 1:
+            for i, bounds in enumerate((mean_bounds, iqm_bounds)):
+                cells[i] += f" [{100 * bounds[label][0]:.1f}, {100 * bounds[label][1]:.1f}]"
+        lines.append(f"| {label} | {' | '.join(cells)} | {first[label]} | {kept:.2f} ({task}) | {len(scores[label])} |")
+    missing = sorted({g.label for g in groups} - scores.keys())
+    left_out = f" Not there, for want of some task or seed: {', '.join(missing)}." if missing else ""
+    return (
+        f"## All {len(tasks)} tasks together\n\n"
+        "Last scores; 95 % bootstrap intervals over seeds, stratified by task. *Best on*: tasks with the highest mean. "
+        f"*Lowest last / best*: of the task whose mean score fell most from the mean of its best.{left_out}\n\n"
+        + "\n".join(lines)
+    )
 
 
 def _how(groups: Sequence[Group], step: int | None) -> str:
@@ -179,7 +216,7 @@ def draw_aggregate(groups: Sequence[Group], path: Path) -> bool:
     if len(scores) < 2 or min(len(s) for s in scores.values()) < 2:
         return False
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.4), layout="constrained")
-    plot_iqm(*interquartile_means(scores), left)
+    plot_iqm(*aggregates(scores, "iqm"), left)
     plot_profiles(*performance_profiles(scores), right)
     figure.savefig(path, dpi=130)
     plt.close(figure)

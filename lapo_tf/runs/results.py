@@ -92,6 +92,11 @@ class Group:
         """`last` or `best` scores, [seeds]."""
         return np.array([getattr(run, which) for run in self.runs])
 
+    def kept(self) -> float:
+        """Share of the mean best score, as far as that lies above 0, that the mean last score has kept; 1 below it."""
+        last, best = self.values("last").mean(), self.values("best").mean()
+        return float(last / best) if best > 0 else 1.0
+
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
         """Steps [E] at which all seeds were evaluated, and scores [seeds, E]."""
         common = sorted(set.intersection(*({int(s) for s in run.steps} for run in self.runs)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,16 +26,19 @@ def bootstrap_band(values: np.ndarray, level: float = 0.95, draws: int = 2000) -
     return low, high
 
 
-def interquartile_means(scores: Mapping[str, np.ndarray]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """Interquartile mean of scores [seeds, tasks] by agent, and its 95 % interval (Agarwal et al., 2021).
+def aggregates(
+    scores: Mapping[str, np.ndarray], which: Literal["iqm", "mean"]
+) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Interquartile mean or mean of scores [seeds, tasks] by agent, and its 95 % interval (Agarwal et al., 2021).
 
     The interval is a bootstrap stratified by task; of few seeds it is too narrow.
     """
     library, metrics = _rliable()
+    aggregate = {"iqm": metrics.aggregate_iqm, "mean": metrics.aggregate_mean}[which]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of the bootstrap's own `random_state`, which rliable passes on
         means, intervals = library.get_interval_estimates(
-            scores, lambda x: np.array([metrics.aggregate_iqm(x)]), reps=2000, random_state=np.random.RandomState(0)
+            scores, lambda x: np.array([aggregate(x)]), reps=2000, random_state=np.random.RandomState(0)
         )
     bounds = {label: (float(low), float(high)) for label, ((low,), (high,)) in intervals.items()}
     return {label: float(mean[0]) for label, mean in means.items()}, bounds

@@ -34,8 +34,11 @@ RAY_PATIENCE = 300.0  # seconds in which to try again to start Ray
 CRASHES = 2  # times that a trial whose worker died is resumed
 
 
-def run_trial(config: TrainConfig, task: Task) -> str:
+def run_trial(config: TrainConfig, task: Task, on: Sequence[int] = ()) -> str:
     """Train in this process, from the start or from the last checkpoint; what was printed goes into `train.log`.
+
+    Args:
+        on: cores to stay on; without them, where the system likes.
 
     Returns:
         The line that `lapo_tf.train` ends with.
@@ -44,6 +47,8 @@ def run_trial(config: TrainConfig, task: Task) -> str:
         InUseError: another process trains it.
         UserError: with the reason, which is also written to `error.txt`.
     """
+    if on:
+        os.sched_setaffinity(0, on)
     folder = config.folder()
     folder.mkdir(parents=True, exist_ok=True)
     log = os.open(folder / "train.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -169,17 +174,21 @@ def run_trials(
     waiting = [t for t in trials if progress.states[t.name] in (NEW, RESUME)]
     crashes: Counter = Counter()
     futures: dict[Any, Trial] = {}
+    free = core_shares(cluster, progress.parallel)
+    taken: dict[str, list[int]] = {}
     try:
         while waiting or futures:
             while waiting and len(futures) < progress.parallel:
                 trial = waiting.pop(0)
                 config = resolved(dataclasses.replace(trial.config, run_dir=trial.folder.resolve()))
-                futures[remote.remote(config, trial.task)] = trial
+                taken[trial.name] = free.pop(0)
+                futures[remote.remote(config, trial.task, taken[trial.name])] = trial
                 progress.running[trial.name] = time.time()
             ready, _ = ray.wait(list(futures), timeout=1.0)
             for future in ready:
                 trial = futures.pop(future)
                 del progress.running[trial.name]
+                free.append(taken.pop(trial.name))
                 outcome = finish(ray, future, trial, progress)
                 if outcome == RESUME and crashes[trial.name] < CRASHES:
                     crashes[trial.name] += 1
@@ -207,6 +216,17 @@ def places(cluster: Cluster, resources: Mapping[str, float]) -> int:
             f"{resources.get('CPU', 0):.0f} and {resources.get('GPU', 0):.0f}: ask for less with --cpus-per-trial"
         )
     return int(min(slots))
+
+
+def core_shares(cluster: Cluster, parallel: int) -> list[list[int]]:
+    """The cores of each trial that runs at a time: so trials do not wander, which costs them their caches.
+
+    Empty lists where the system cannot pin, or the trials run on other machines.
+    """
+    if cluster.address != "local" or not hasattr(os, "sched_setaffinity"):
+        return [[] for _ in range(parallel)]
+    cores = sorted(os.sched_getaffinity(0))
+    return [cores[i * cluster.cpus_per_trial : (i + 1) * cluster.cpus_per_trial] for i in range(parallel)]
 
 
 def finish(ray: Any, future: Any, trial: Trial, progress: Progress) -> str:

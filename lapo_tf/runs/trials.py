@@ -56,6 +56,17 @@ class Trial:
         return self.config.folder()
 
 
+@dataclass(frozen=True)
+class Setting:
+    """A column of a comparison: an agent with options of its own, and its seeds."""
+
+    label: str
+    """Its folder's name."""
+    agent: str
+    options: dict[str, Any]
+    seeds: list[int]
+
+
 def parse_seeds(text: str) -> list[int]:
     """Seeds from text such as "0-4" or "0,3,7-9"."""
     seeds: list[int] = []
@@ -106,21 +117,35 @@ def grid(
     Raises:
         UserError: an unknown task, agent or option, or a value that cannot work.
     """
+    agents, seeds = [agents] if isinstance(agents, str) else agents, list(seeds)
+    settings = []
+    for text in agents:
+        agent, own, label = parse_agent(text)
+        settings.append(Setting(label, agent, own, seeds))
+    return trials_of([tasks] if isinstance(tasks, str) else tasks, settings, run_dir, flags, file)
+
+
+def trials_of(
+    tasks: Iterable[str | Task],
+    settings: Sequence[Setting],
+    run_dir: Path,
+    flags: dict[str, Any] | None = None,
+    file: dict[str, Any] | None = None,
+) -> list[Trial]:
+    """As `grid`, of agents with a name and seeds of their own."""
     from lapo_tf.training.start import run_config  # TensorFlow takes seconds, for which --help need not wait
 
     file, flags = file or {}, flags or {}
-    tasks, agents = [tasks] if isinstance(tasks, str) else tasks, [agents] if isinstance(agents, str) else agents
     known = [task if isinstance(task, Task) else load_task(task) for task in tasks]
+    common = {k: v for k, v in file.items() if not isinstance(v, dict)}
     trials = []
-    for seed in seeds:
+    for seed in dict.fromkeys(seed for setting in settings for seed in setting.seeds):
         for task in known:
-            for text in agents:
-                agent, own, label = parse_agent(text)
-                own = (file.get(agent) or {}) | own
-                common = {k: v for k, v in file.items() if not isinstance(v, dict)}
-                folder = run_dir / task.name / label / f"seed{seed}"
-                values = {"task": task, "agent": agent, "seed": seed, "run_dir": folder, agent: own}
-                trials.append(Trial(run_config(common | flags | values), task, label))
+            for setting in (one for one in settings if seed in one.seeds):
+                own = (file.get(setting.agent) or {}) | setting.options
+                folder = run_dir / task.name / setting.label / f"seed{seed}"
+                values = {"task": task, "agent": setting.agent, "seed": seed, "run_dir": folder, setting.agent: own}
+                trials.append(Trial(run_config(common | flags | values), task, setting.label))
     return trials
 
 

@@ -12,7 +12,7 @@ import pytest
 from lapo_tf.errors import UserError
 from lapo_tf.runs import results
 from lapo_tf.runs.report import table, write_report
-from lapo_tf.runs.statistics import bootstrap_band, interquartile_means, interval, performance_profiles
+from lapo_tf.runs.statistics import aggregates, bootstrap_band, interval, performance_profiles
 from lapo_tf.training.options import build_config, resolved
 from lapo_tf.training.run_folder import RunFolder
 
@@ -74,7 +74,7 @@ def test_the_numbers_of_a_report(runs, tmp_path):
 def test_aggregates_against_numpy():
     """The interquartile mean is the mean of the middle half of all runs."""
     scores = {"a": np.arange(12.0).reshape(3, 4) / 10, "b": np.ones((3, 4))}
-    means, intervals = interquartile_means(scores)
+    means, intervals = aggregates(scores, "iqm")
     assert means["a"] == pytest.approx(np.mean(np.arange(3, 9)) / 10)
     assert intervals["a"][0] <= means["a"] <= intervals["a"][1]
     grid, profiles, _ = performance_profiles(scores)
@@ -176,3 +176,25 @@ def test_a_run_on_two_data_sets_is_no_seed_of_others(runs, tmp_path):
     assert results.read_run(folder.path).dataset == "before 999999999999, then set abcdef012345"
     with pytest.raises(UserError, match="differ in data"):
         write_report([runs], tmp_path / "out")
+
+
+def test_all_tasks_together(tmp_path):
+    """Across families: mean, who is best where, how much of the best is left; agents that lack a task are named."""
+    scores = {  # by task: scores of seeds, each at steps 0, 100, 200
+        "maze2d-umaze": {"iql": [(0, 20, 10), (0, 20, 20)], "lapo": [(0, 90, 60), (0, 80, 70)]},
+        "kitchen-mixed": {"iql": [(0, 50, 50), (0, 50, 60)], "lapo": [(0, 40, 30), (0, 40, 50)], "bc": [(0, 1, 1)] * 2},
+    }
+    for task, agents in scores.items():
+        for agent, seeds in agents.items():
+            for seed, values in enumerate(seeds):
+                make_run(tmp_path / "runs", task, agent, seed, [float(v) for v in values])
+    text = write_report([tmp_path / "runs"], tmp_path / "out").read_text()
+    section = text[text.index("## All 2 tasks together") :].split("\n\n")
+    assert "want of some task or seed: bc." in section[1]
+    _, _, lapo, iql = section[2].splitlines()
+    assert lapo.startswith("| lapo | 52.5 [45.0, 60.0] | 55.0 [")  # of 60, 70, 30, 50; of the middle two
+    assert lapo.endswith("| 1 | 0.76 (maze2d-umaze) | 2 |")  # 65 of 85
+    assert iql.startswith("| iql | 35.0 [30.0, 40.0] | 35.0 [")
+    assert iql.endswith("| 1 | 0.75 (maze2d-umaze) | 2 |")
+    one_family = write_report([tmp_path / "runs/maze2d-umaze"], tmp_path / "one").read_text()
+    assert "together" not in one_family
