@@ -31,7 +31,7 @@ from robot_bridge.errors import UserError
 from robot_bridge.guards.decision import Outcome
 from robot_bridge.guards.guards import Level
 from robot_bridge.interfaces import from_dict, get_interface, to_rosbags, typestore
-from robot_bridge.node.outputs import time_message
+from robot_bridge.node.sender import time_message
 from robot_bridge.robot.bundle import Description
 
 LOGGER = logging.getLogger(__name__)

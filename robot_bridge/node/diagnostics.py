@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from robot_bridge.counters import Counters
-from robot_bridge.node.outputs import time_message
+from robot_bridge.node.sender import time_message
 from robot_bridge.transport import Closable, Message, Transport
 
 DIAGNOSTICS, DIAGNOSTICS_TYPE = "/diagnostics", "diagnostic_msgs/msg/DiagnosticArray"

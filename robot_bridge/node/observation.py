@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from robot_bridge.counters import Counters
 from robot_bridge.guards.limits import Array
 from robot_bridge.node.sender_clock import SenderClock, seconds
+from robot_bridge.paths import as_number, number_at
 from robot_bridge.robot.bundle import Policy
 from robot_bridge.robot.robot import JOINT_STATE, Input, Robot
+from robot_bridge.robot.units import QUANTITIES, Conversion
 
-QUANTITIES = ("position", "velocity", "effort")
 MAX_SENDERS = 100  # of one topic, told apart by the joints they name
 PATIENCE = 3.0  # s longer than a hold may last: see `SenderClock`
 
@@ -46,6 +47,16 @@ class Snapshot:
     since: float
 
 
+@dataclass(frozen=True)
+class _Numbers:
+    """The numbers `out_of` [k] of those that a message tells of a quantity, which go `into` [k] the observer's."""
+
+    quantity: str
+    into: NDArray[np.intp]
+    out_of: NDArray[np.intp]
+    unit: Conversion
+
+
 class Observer:
     """Collects the messages of a robot's inputs. `receive` may be called from another thread than `snapshot`.
 
@@ -57,27 +68,26 @@ class Observer:
         self.complaints: dict[str, str] = {}
         """By topic, what was wrong with the latest message that was malformed."""
         self._robot, self._lock = robot, threading.Lock()
-        entries = policy.description.observations
-        self._values = policy.observation()
-        self._names = [entry.name for entry in entries]
-        self._wanted = {_robot_name(entry.name, robot): i for i, entry in enumerate(entries) if entry.constant is None}
-        self._times = np.full(len(entries), -np.inf)
-        self._times[np.isfinite(self._values)] = np.inf  # constants never age
-        self._limits = np.full(len(entries), robot.inputs[0].max_age)
-        self._sources = np.zeros(len(entries) + len(robot.joints), np.intp)  # the input that each number came by
-        self._joints = {name: i for i, name in enumerate(robot.joints.values())}
-        self._position, self._position_times = np.full((2, len(self._joints)), np.nan)
-        self._position_times[:] = -np.inf
-        self._turn = np.full(len(self._joints), np.nan)  # of joints that go round; NaN where they do not
+        known, entries, n = policy.observation(), policy.description.observations, len(robot.joints)
+        # All numbers: those of the observation, then the joints' positions.
+        self._size = len(entries)
+        self._names = [entry.name for entry in entries] + [f"{joint}/position" for joint in robot.joints]
+        self._values = np.concatenate([known, np.full(n, np.nan)])
+        self._times = np.where(np.isfinite(self._values), np.inf, -np.inf)  # constants never age
+        self._max_ages = np.full(len(self._values), robot.inputs[0].max_age)
+        self._sources = np.zeros(len(self._values), np.intp)  # the input that each came by
+        self._turns = np.full(len(self._values), np.nan)  # of joints that go round; NaN where they do not
         if robot.limits is None:  # nothing is done with positions: they need not be measured
-            self._position[:], self._position_times[:] = 0.0, np.inf
+            self._values[self._size :], self._times[self._size :] = 0.0, np.inf
         else:
-            self._turn[robot.limits.high - robot.limits.low > 2.0 * np.pi] = 2.0 * np.pi
+            self._turns[self._size :][robot.limits.high - robot.limits.low > 2.0 * np.pi] = 2.0 * np.pi
+        self._wanted = [i for i, name in enumerate(self._names) if i >= self._size or entries[i].constant is None]
         self._clocks: list[dict[tuple[str, ...], SenderClock]] = [{} for _ in robot.inputs]
         self._newest = [0.0] * len(robot.inputs)  # stamps
         self._first: SenderClock | None = None  # of the first input's latest message
         self._last_came = -math.inf
-        self._layouts: dict[tuple[int, tuple[str, ...]], list[tuple[str, Any, Any]]] = {}
+        self._layouts: dict[tuple[int, tuple[str, ...]], list[_Numbers]] = {}
+        self._fields = [self._layout_of_fields(source) for source in robot.inputs]
 
     def receive(self, number: int, message: dict[str, Any], now: float | None = None) -> bool:
         """Take a message of input `number`; returns whether it was accepted. Quick; raises nothing."""
@@ -88,9 +98,10 @@ class Observer:
                 self.counters.add(f"rejected.repeated.{source.topic}")
                 return False
             if source.type == JOINT_STATE:
-                self._joint_state(number, source, message, now - delay)
+                self._take_joint_state(number, source, message, now - delay)
             else:
-                self._fields(number, source, message, now - delay)
+                told = np.array([number_at(message, path) for path in source.fields.values()])
+                self._take(number, self._fields[number], {"": told}, now - delay)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
             self.counters.add(f"rejected.malformed.{source.topic}")
             self.complaints[source.topic] = _told(error)
@@ -103,16 +114,14 @@ class Observer:
         """What is known now."""
         now = time.monotonic() if now is None else now
         with self._lock:
-            observation, position = self._values.copy(), self._position.copy()
-            ages = np.concatenate([now - self._times, now - self._position_times])
-            sources = self._sources.copy()
+            values, ages, sources = self._values.copy(), now - self._times, self._sources.copy()
+            limits = self._max_ages.copy()
         first, paced = self._first, not self._robot.inputs[0].check_stamps
         stamp = first.now(now, paced=paced) if first else 0.0
-        limits = np.concatenate([self._limits, np.full(len(position), self._robot.inputs[0].max_age)])
         worst = int(np.argmax(ages / limits))
         why = self._why(int(sources[worst])) if ages[worst] > limits[worst] else ""
-        names = [*self._names, *self._joints]
-        since = now - self._last_came
+        names = [*self._names[: self._size], *self._robot.joints.values()]
+        observation, position, since = values[: self._size], values[self._size :], now - self._last_came
         return Snapshot(
             observation, position, float(ages[worst]), float(limits[worst]), names[worst], why, stamp, since
         )
@@ -156,51 +165,51 @@ class Observer:
             self._first = clock
         return delay if source.check_stamps else 0.0
 
-    def _joint_state(self, number: int, source: Input, message: dict[str, Any], when: float) -> None:
+    def _take_joint_state(self, number: int, source: Input, message: dict[str, Any], when: float) -> None:
         names = tuple(message["name"])
         if len(self._layouts) > MAX_SENDERS:
             self._layouts.clear()
         layout = self._layouts.get((number, names))
         if layout is None:
-            layout = self._layouts[number, names] = self._layout(names)
-        numbers: dict[str, Array] = {}
+            layout = self._layouts[number, names] = self._layout_of_joints(source, names)
+        told: dict[str, Array] = {}
         for quantity in QUANTITIES:
             values = message.get(quantity) or []
             if len(values) not in (0, len(names)):
                 raise ValueError(f"{len(values)} numbers of {quantity} for {len(names)} joints")
-            numbers[quantity] = np.array([_number(value, quantity) for value in values], np.float64)
-        with self._lock:
-            for quantity, into, out_of in layout:
-                values = numbers["position" if quantity == "measured" else quantity]
-                if not len(values):
-                    continue
-                if quantity == "measured":
-                    self._position[into] = _unwrapped(values[out_of], self._position[into], self._turn[into])
-                    self._position_times[into], self._sources[len(self._values) + into] = when, number
-                else:
-                    self._values[into], self._times[into] = values[out_of], when
-                    self._limits[into], self._sources[into] = source.max_age, number
+            told[quantity] = np.array([as_number(value, quantity) for value in values], np.float64)
+        self._take(number, [part for part in layout if len(told[part.quantity])], told, when)
 
-    def _layout(self, names: Sequence[str]) -> list[tuple[str, NDArray[np.intp], NDArray[np.intp]]]:
-        """Which numbers of a message with these joints go where."""
+    def _take(self, number: int, layout: list[_Numbers], told: dict[str, Array], when: float) -> None:
+        """Take what a message of input `number` tells, by quantity, into SI units."""
+        with self._lock:
+            for part in layout:
+                into, values = part.into, part.unit.meant(told[part.quantity][part.out_of])
+                self._values[into] = _unwrapped(values, self._values[into], self._turns[into])
+                self._times[into], self._sources[into] = when, number
+                self._max_ages[into] = self._robot.inputs[number].max_age
+
+    def _layout_of_joints(self, source: Input, names: Sequence[str]) -> list[_Numbers]:
+        """Which numbers of a JointState with these joints go where."""
         if len(set(names)) < len(names):
             raise ValueError("a joint is named twice")
-        layout = []
-        for quantity in (*QUANTITIES, "measured"):
-            table = self._joints if quantity == "measured" else self._wanted
-            keys = names if quantity == "measured" else [f"{name}/{quantity}" for name in names]
-            pairs = [(table[key], i) for i, key in enumerate(keys) if key in table]
-            if pairs:
-                into, out_of = np.array(pairs).T
-                layout.append((quantity, into, out_of))
-        return layout
+        rows: dict[str, list[tuple[int, int]]] = {quantity: [] for quantity in QUANTITIES}
+        for i in self._wanted:
+            joint, _, quantity = self._names[i].rpartition("/")
+            if quantity in rows and (said := self._robot.said(joint, source)) in names:
+                rows[quantity].append((i, names.index(said)))
+        return [self._part(quantity, pairs, source) for quantity, pairs in rows.items() if pairs]
 
-    def _fields(self, number: int, source: Input, message: dict[str, Any], when: float) -> None:
-        found = {self._names.index(name): _value_at(message, path) for name, path in source.fields.items()}
-        with self._lock:
-            for i, value in found.items():
-                self._values[i], self._times[i], self._limits[i] = value, when, source.max_age
-                self._sources[i] = number
+    def _layout_of_fields(self, source: Input) -> list[_Numbers]:
+        """Which of the numbers that its fields name go where."""
+        fields = list(source.fields)
+        observed = [i for i in self._wanted if i < self._size]  # joints are measured by a JointState
+        rows = [(i, fields.index(self._names[i])) for i in observed if self._names[i] in fields]
+        return [self._part("", rows, source)] if rows else []
+
+    def _part(self, quantity: str, rows: list[tuple[int, int]], source: Input) -> _Numbers:
+        into, out_of = np.array(rows).T
+        return _Numbers(quantity, into, out_of, Conversion([self._robot.unit(self._names[i], source) for i in into]))
 
 
 def _unwrapped(measured: Array, before: Array, turn: Array) -> Array:
@@ -208,31 +217,6 @@ def _unwrapped(measured: Array, before: Array, turn: Array) -> Array:
     with np.errstate(invalid="ignore"):  # infinities are the finite guard's business
         turns = np.round((before - measured) / turn) * turn
     return measured + np.where(np.isfinite(turns), turns, 0.0)
-
-
-def _robot_name(name: str, robot: Robot) -> str:
-    """An observation's name with the robot's name of the joint."""
-    joint, _, quantity = name.rpartition("/")
-    return f"{robot.joints.get(joint, joint)}/{quantity}"
-
-
-def _value_at(message: Any, path: str) -> float:
-    """The number at a path such as `pose.position.x` or `data.3`."""
-    for part in path.split("."):
-        try:
-            message = message[int(part)] if isinstance(message, list) else message[part]
-        except (KeyError, IndexError, TypeError, ValueError):
-            raise ValueError(f"there is no '{part}' of {path}") from None
-    return _number(message, path)
-
-
-def _number(value: Any, what: str) -> float:
-    """A number; None is rosbridge's NaN. A text is none, even if it looks like one."""
-    if value is None:
-        return math.nan
-    if not isinstance(value, int | float):
-        raise ValueError(f"{what} holds {str(value)[:40]!r}, expected numbers")
-    return float(value)
 
 
 def _told(error: Exception) -> str:

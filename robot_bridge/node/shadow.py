@@ -8,7 +8,8 @@ import numpy as np
 
 from robot_bridge.counters import Counters
 from robot_bridge.guards.decision import Outcome
-from robot_bridge.node.outputs import Sender, hear
+from robot_bridge.node.outputs import hear
+from robot_bridge.node.sender import Sender
 from robot_bridge.transport import Closable, Message, Transport
 
 KEPT = 10_000  # ticks

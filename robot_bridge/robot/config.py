@@ -17,6 +17,7 @@ from robot_bridge.guards.guards import GUARDS
 from robot_bridge.guards.limits import PRESETS, JointLimits
 from robot_bridge.guards.settings import STRICT, GuardSettings, Workspace
 from robot_bridge.robot.robot import JOINT_STATE, DeadMan, Input, Name, Output, Robot
+from robot_bridge.robot.units import QUANTITIES, Units
 from robot_bridge.robot.yaml_files import near, read_yaml, short, validated
 
 SLOWEST_STOP = 5.0  # s; limits by which a robot takes longer to stop are no robot's
@@ -174,6 +175,7 @@ class RobotFile(BaseModel):
     model_config = STRICT
     name: Name = "robot"
     joints: Annotated[dict[str, Name], BeforeValidator(_joints)]
+    units: Units = Field(default_factory=dict)
     rate: Annotated[float, between(1.0, 1000.0)] = 50.0
     inputs: Annotated[tuple[Input, ...], BeforeValidator(_some)]
     outputs: Annotated[tuple[Output, ...], BeforeValidator(_some)]
@@ -193,8 +195,14 @@ class RobotFile(BaseModel):
                 yield f"inputs[{i}].fields: missing: what does the observation take from a {source.type}?"
             if source.type == JOINT_STATE and source.fields:
                 yield f"inputs[{i}].fields: given, but a JointState is read by its joints' names"
+            if source.type != JOINT_STATE and source.names:
+                yield f"inputs[{i}].names: given, but a {source.type} is read by its fields"
         yield from self._output_contradictions()
         yield from self._limit_contradictions()
+        for name in self.units:
+            joint = name.rpartition("/")[0] if name.endswith(tuple(f"/{q}" for q in QUANTITIES)) else name
+            if joint not in self.joints:
+                yield f"units.{name}: {near(joint, self.joints)}"
         for name, mode in self.guards.modes.items():
             if name not in GUARDS:
                 yield f"guards.modes.{name}: unknown, {near(name, GUARDS)}"
@@ -216,8 +224,19 @@ class RobotFile(BaseModel):
             for name in self.commanded(output):
                 if name not in self.joints:
                     yield f"outputs[{i}].joints: '{name}' is not among the joints"
-            if output.kind != "gripper" and (output.scale, output.max_effort) != (1.0, 0.0):
-                yield f"outputs[{i}]: scale and max_effort are a gripper's, expected none for {output.kind}"
+            gripper = output.kind == "gripper"
+            if not gripper and (output.scale, output.offset, output.max_effort) != (1.0, 0.0, 0.0):
+                yield (
+                    f"outputs[{i}]: scale, offset and max_effort are a gripper's, expected none for {output.kind}, "
+                    "whose joints may have units"
+                )
+            if gripper and (output.units or output.names):
+                yield f"outputs[{i}]: a gripper's goal is one number: expected scale and offset, no units, no names"
+            for what, given in (("units", output.units), ("names", output.names)):
+                for name in given:
+                    joint, _, quantity = name.rpartition("/") if "/" in name else (name, "", "")
+                    if joint not in self.commanded(output) or quantity not in ("", *QUANTITIES):
+                        yield f"outputs[{i}].{what}.{name}: expected one of its joints"
             if output.scale == 0.0:
                 yield f"outputs[{i}].scale: 0, expected another number"
             shortest = 1.5 / self.rate
@@ -253,4 +272,6 @@ class RobotFile(BaseModel):
         if box is not None:
             box = replace(box, model=(folder / box.model).resolve())
         outputs = tuple(replace(output, joints=self.commanded(output)) for output in self.outputs)
-        return Robot(self.name, self.joints, self.rate, self.inputs, outputs, limits, guards, box, self.dead_man)
+        return Robot(
+            self.name, self.joints, self.rate, self.inputs, outputs, limits, guards, box, self.dead_man, self.units
+        )

@@ -16,6 +16,7 @@ from robot_bridge.guards.limits import JointLimits
 from robot_bridge.guards.motion import MotionLimiter
 from robot_bridge.guards.settings import STRICT, GuardSettings, Workspace
 from robot_bridge.robot.bundle import Description
+from robot_bridge.robot.units import Unit, Units, unit_of
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
 OutputKind = Literal["velocity", "position", "effort", "trajectory", "follow", "gripper"]
@@ -65,6 +66,8 @@ class Input:
         topic, type: where.
         max_age: s; an older message halts the robot.
         fields: for other types than JointState: name in the observation -> path in the message ("pose.position.x").
+        names: for a JointState: names it has for joints, where they are not the robot's; policy's name -> this topic's.
+        units: how it says numbers, where it is not as the robot's `units` have it.
         check_stamps: whether a message that took longer than others by its stamp counts as that much older. Off where
             the sender's clock runs at another pace than this computer's: a simulator's.
     """
@@ -74,6 +77,8 @@ class Input:
     max_age: Annotated[float, between(1e-3, 10.0)] = 0.1
     fields: dict[str, str] = field(default_factory=dict)
     check_stamps: bool = True
+    names: dict[str, Name] = field(default_factory=dict)
+    units: Units = field(default_factory=dict)
 
 
 @checked_dataclass(frozen=True, config=STRICT)
@@ -88,16 +93,22 @@ class Output:
         joints: the policy's names, in the controller's order; in a file, none are all of the robot's.
         horizon: s into the future that a trajectory reaches, None for 0.1 or three periods; at its end the robot
             stands. So the robot stops by itself when nothing follows.
-        scale: of a gripper: what a goal says per rad or m of the joints; 2 where it says the width between two fingers.
+        scale, offset: of a gripper: a goal says `scale` times the mean position of its joints (rad, m), plus `offset`.
+            A scale of 2 is the width between two fingers.
         max_effort: of a gripper's goals, N or N m; 0 leaves it to the gripper.
+        names: names that its messages have for joints, where they are not the robot's; policy's name -> this topic's.
+        units: how its messages say numbers, where it is not as the robot's `units` have it.
     """
 
     kind: Annotated[OutputKind, BeforeValidator(_known_kind)]
     topic: Topic
     joints: tuple[Name, ...] = ()
     horizon: Annotated[float, between(1e-3, 1.0)] | None = None
-    scale: Annotated[float, between(-1e3, 1e3)] = 1.0
+    scale: Annotated[float, between(-1e6, 1e6)] = 1.0
     max_effort: Annotated[float, between(0.0, 1e4)] = 0.0
+    offset: Annotated[float, between(-1e4, 1e4)] = 0.0
+    names: dict[str, Name] = field(default_factory=dict)
+    units: Units = field(default_factory=dict)
 
     def steps(self, rate: float) -> int:
         """How many periods of a loop of `rate` Hz a trajectory reaches ahead."""
@@ -120,6 +131,7 @@ class Robot:
     Attributes:
         joints: the policy's name of each joint -> the robot's; commands are in this order.
         rate: Hz of the control loop; a multiple of the policy's rate is best.
+        units: how topics say numbers of joints; see `robot_bridge.robot.units`.
         limits: of each joint, already narrowed by `margin` and `share`; None for robots that take efforts, and for a
             simulation that is to be run exactly as it is.
     """
@@ -133,6 +145,15 @@ class Robot:
     guards: GuardSettings = field(default_factory=GuardSettings)
     workspace: Workspace | None = None
     dead_man: DeadMan | None = None
+    units: Units = field(default_factory=dict)
+
+    def said(self, joint: str, topic: Input | Output) -> str:
+        """The name that a topic has for a joint."""
+        return topic.names.get(joint) or self.joints.get(joint, joint)
+
+    def unit(self, name: str, topic: Input | Output) -> Unit:
+        """How a topic says `<joint>/<quantity>`, by the policy's name of the joint."""
+        return unit_of(name, topic.units, self.units)
 
     def setup(self) -> Setup:
         """What its guards are made of."""

@@ -95,9 +95,15 @@ def _entries(adapter: TypeAdapter, path: list[Any]) -> list[str]:
 
     nodes = options(schema)
     for part in path:
-        below = [node.get("items") if isinstance(part, int) else node.get("properties", {}).get(part) for node in nodes]
+        below = [node.get("items") if isinstance(part, int) else _below(node, part) for node in nodes]
         nodes = [one for node in below if node for one in options(node)]
     return [name for node in nodes for name in node.get("properties", {})]
+
+
+def _below(node: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """The schema of an entry: of a known name, or of a mapping whose names are free."""
+    free = node.get("additionalProperties")
+    return node.get("properties", {}).get(name) or (free if isinstance(free, dict) else None)
 
 
 class _Loader(yaml.SafeLoader):

@@ -8,14 +8,15 @@ end a trajectory stands. Of several controllers of one joint the one that was co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from robot_bridge.counters import Counters
 from robot_bridge.guards.limits import Array
-from robot_bridge.robot.robot import OUTPUT_TYPES, Output
+from robot_bridge.robot.robot import OUTPUT_TYPES, Output, Robot
+from robot_bridge.robot.units import QUANTITIES, Conversion
 from robot_bridge.transport import Closable, GoalHandle, GoalStatus, Message, Transport
 
 FEEDBACK = 0.05  # s between two words on how a trajectory goes, as joint_trajectory_controller has it
@@ -62,18 +63,22 @@ class Controller:
     happens in the simulation's own thread.
     """
 
-    def __init__(self, output: Output, joints: Sequence[str], names: Sequence[str], host: Host) -> None:
+    def __init__(self, output: Output, robot: Robot, host: Host) -> None:
         """
         Args:
             output: where commands come from, and of which joints.
-            joints: all of the robot's [n], by the policy's names.
-            names: the same, by the robot's names.
+            robot: names the joints, and how the output says their numbers.
             host: the simulation.
         """
         self.output, self.host = output, host
-        self.index = np.array([list(joints).index(name) for name in output.joints])
+        joints = list(robot.joints)
+        self.index = np.array([joints.index(name) for name in output.joints])
         """The place of each of its joints among all."""
-        self.names = [names[i] for i in self.index]
+        self.names = [robot.said(name, output) for name in output.joints]
+        self.unit = {
+            quantity: Conversion([robot.unit(f"{name}/{quantity}", output) for name in output.joints])
+            for quantity in QUANTITIES
+        }
         self.took: Callable[[Controller], None] = lambda controller: None
         """Called whenever a command was taken."""
 
@@ -121,7 +126,7 @@ class ArrayController(Controller):
         if not isinstance(data, list) or len(data) != len(self.index) or any(v is None for v in data):
             self.host.counters.add("refused.array")
             return
-        values = np.array(data, np.float64)
+        values = self.unit[self.output.kind].meant(np.array(data, np.float64))
         if not np.isfinite(values).all():
             self.host.counters.add("refused.array")
             return
@@ -197,7 +202,7 @@ class TrajectoryController(Controller):
             return "positions must be finite, times increasing"
         if start + offsets[-1] <= now:
             return "its end is past"
-        return Trajectory(start + offsets, positions)
+        return Trajectory(start + offsets, self.unit["position"].meant(positions))
 
     def _take(self, trajectory: Trajectory) -> None:
         if self._trajectory is not None and self._started:
@@ -250,7 +255,7 @@ class FollowController(TrajectoryController):
         goal, now = self._trajectory.goal if self._trajectory is not None else None, self.host.clock()
         if goal is not None and now - self._told >= FEEDBACK:
             self._told = now
-            here = {"positions": position[self.index].tolist()}
+            here = {"positions": self.unit["position"].said(position[self.index]).tolist()}
             goal.feedback({"joint_names": self.names, "actual": here})
 
     def _cancel(self, handle: GoalHandle) -> None:
@@ -281,7 +286,7 @@ class GripperController(Controller):
             handle.result({}, GoalStatus.ABORTED)
             return
         handle.on_cancel(lambda: self.host.submit(lambda: self._cancel(handle)))
-        self._submit(lambda: self._take(position / self.output.scale, handle))
+        self._submit(lambda: self._take((position - self.output.offset) / self.output.scale, handle))
 
     def _take(self, target: float, handle: GoalHandle) -> None:
         self.clear()
@@ -306,7 +311,7 @@ class GripperController(Controller):
             self._moved, self._before = now, here
         reached = abs(here - self._target) <= REACHED
         if self._goal is not None and (reached or now - self._moved > STALLED):
-            values = {"position": here * self.output.scale, "effort": 0.0}
+            values = {"position": here * self.output.scale + self.output.offset, "effort": 0.0}
             self._goal.result(values | {"stalled": not reached, "reached_goal": reached}, GoalStatus.SUCCEEDED)
             self._goal = None
 
@@ -325,9 +330,9 @@ CONTROLLERS: dict[str, type[Controller]] = {
 class Controllers:
     """All controllers of a robot."""
 
-    def __init__(self, outputs: Sequence[Output], joints: Sequence[str], names: Sequence[str], host: Host) -> None:
-        self._n = len(joints)
-        self.all = [CONTROLLERS[output.kind](output, joints, names, host) for output in outputs]
+    def __init__(self, robot: Robot, host: Host) -> None:
+        self._n = len(robot.joints)
+        self.all = [CONTROLLERS[output.kind](output, robot, host) for output in robot.outputs]
         for controller in self.all:
             controller.took = self._took
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from robot_bridge.errors import UserError
 from robot_bridge.guards.limits import Array
+from robot_bridge.paths import with_number
 from robot_bridge.robot.bundle import Description
 from robot_bridge.robot.robot import Input, Robot
 from robot_bridge.simulation.controllers import Reference
@@ -58,6 +59,7 @@ class Environment:
             lock_step: steps are whole control steps.
         """
         self.env, self.policy, self.name = env, policy, policy.task
+        self._robot = robot
         self._inner = env.unwrapped
         self._fine: Substeps | None = self._inner if isinstance(self._inner, Substeps) and not lock_step else None
         self._true: JointState | None = self._inner if isinstance(self._inner, JointState) else None
@@ -130,7 +132,8 @@ class Environment:
         for name, path in source.fields.items():
             if name not in self._places:
                 return None
-            message = _with(message, path.split("."), float(self._observation[self._places[name]]))
+            value = float(self._observation[self._places[name]])
+            message = with_number(message, path, self._robot.unit(name, source).said(value))
         return message
 
     def truth(self) -> tuple[Array, Array] | None:
@@ -160,20 +163,6 @@ class Environment:
 
     def close(self) -> None:
         self.env.close()
-
-
-def _with(message: Any, path: list[str], value: float) -> Any:
-    """A message with a number at a path such as pose.position.x, or data.3 of a list."""
-    if not path:
-        return value
-    key, rest = path[0], path[1:]
-    if key.isdigit():
-        entries = list(message or [])
-        entries += [0.0] * (int(key) + 1 - len(entries))
-        entries[int(key)] = _with(entries[int(key)], rest, value)
-        return entries
-    message = message or {}
-    return message | {key: _with(message.get(key), rest, value)}
 
 
 def make_environment(policy: Description, env_id: str | None = None, *, drawn: bool = False) -> Any:

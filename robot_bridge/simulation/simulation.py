@@ -27,11 +27,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from robot_bridge.counters import Counters
 from robot_bridge.interfaces import get_interface
-from robot_bridge.node.outputs import time_message
+from robot_bridge.node.sender import time_message
 from robot_bridge.robot.bundle import Description
-from robot_bridge.robot.robot import JOINT_STATE, Output, Robot, simulated
+from robot_bridge.robot.robot import JOINT_STATE, Input, Output, Robot, simulated
+from robot_bridge.robot.units import QUANTITIES, Conversion
 from robot_bridge.simulation.controllers import COMMAND_TIMEOUT, Controllers, Host
 from robot_bridge.simulation.viewer import Viewer
 from robot_bridge.simulation.world import World
@@ -40,7 +43,6 @@ from robot_bridge.transport import Message, Respond, Transport
 STATUS = 0.1  # s between reports of the status in real time
 REPEAT = 0.5  # s after which a locked simulation says its state again
 SENSOR = ("good", "silent", "frozen", "nan", "mistyped", "reversed")
-QUANTITIES = ("position", "velocity", "effort")
 TRAJECTORY = "/joint_trajectory_controller/joint_trajectory"
 FOLLOW = "/joint_trajectory_controller/follow_joint_trajectory"
 
@@ -65,6 +67,32 @@ class Episode:
     score: float = 0.0
     done: bool = False
     completions: list[str] = field(default_factory=list)
+
+
+class Reported:
+    """The joints that a JointState input carries, and how it says them."""
+
+    def __init__(self, names: list[str], source: Input, robot: Robot) -> None:
+        """`names`: the world's, robot's joints and objects."""
+        policy = {robot_name: name for name, robot_name in robot.joints.items()}
+        said: dict[str, str] = {}
+        for name in names:
+            said.setdefault(robot.said(policy.get(name, name), source), name)
+        self._said = list(said)
+        self._numbers = {q: [f"{name}/{q}" for name in said.values()] for q in QUANTITIES}
+        self._units = {
+            q: Conversion([robot.unit(f"{policy.get(name, name)}/{q}", source) for name in said.values()])
+            for q in QUANTITIES
+        }
+
+    def message(self, numbers: dict[str, float]) -> Message:
+        """The JointState of the world's numbers; 0 where one is not measured."""
+        message: Message = {"name": self._said}
+        for quantity, keys in self._numbers.items():
+            known = [numbers.get(key) for key in keys]
+            values = np.array([value or 0.0 for value in known])
+            message[quantity] = [] if set(known) == {None} else self._units[quantity].said(values).tolist()
+        return message
 
 
 class Simulation:
@@ -116,22 +144,26 @@ class Simulation:
         self._commanded = threading.Event()
         self._ending = threading.Event()
         host = Host(lambda: self.time, self._submit, self.counters, world.ahead, command_timeout)
-        self.controllers = Controllers(robot.outputs, list(robot.joints), self.names, host)
+        self.controllers = Controllers(robot, host)
         self._closables: list[Any] = []
         self._reset()
-        self._states = self._joint_states()
+        self._states = self._reported()
         fields = {s.topic: get_interface(s.type).get_fields_and_field_types() for s in robot.inputs}
         self._stamped = {topic for topic, names in fields.items() if "header" in names}
         self._viewer = Viewer(world.scene) if viewer else None
 
-    def _joint_states(self) -> dict[str, list[str]]:
-        """Topic -> the names that its JointState carries."""
-        topics = [source.topic for source in self.robot.inputs if source.type == JOINT_STATE]
-        names = dict.fromkeys(name.rpartition("/")[0] for name in self.world.numbers())
-        if len(topics) < 2:
-            return {topic: list(names) for topic in topics}
-        mine = [name for name in names if name in self.names]
-        return {topics[0]: mine, topics[-1]: [name for name in names if name not in mine]}
+    def _reported(self) -> dict[str, Reported]:
+        """By topic, what its JointState carries."""
+        sources = [source for source in self.robot.inputs if source.type == JOINT_STATE]
+        names = list(dict.fromkeys(name.rpartition("/")[0] for name in self.world.numbers()))
+        if len(sources) < 2:
+            return {source.topic: Reported(names, source, self.robot) for source in sources}
+        mine, others = ([name for name in names if (name in self.names) is is_mine] for is_mine in (True, False))
+        first, last = sources[0], sources[-1]
+        return {
+            first.topic: Reported(mine, first, self.robot),
+            last.topic: Reported(others, last, self.robot),
+        }
 
     # Connections ------------------------------------------------------------------------------------------------------
 
@@ -308,8 +340,10 @@ class Simulation:
             self._viewer.show()
         header, numbers = {"stamp": time_message(self.time), "frame_id": ""}, self.world.numbers()
         for i, source in enumerate(self.robot.inputs):
-            states = source.type == JOINT_STATE
-            message = self._joint_state(source.topic, numbers) if states else self.world.message(source)
+            if source.type == JOINT_STATE:
+                message = self._states[source.topic].message(numbers) if source.topic in self._states else None
+            else:
+                message = self.world.message(source)
             if message is not None and source.topic in self._stamped:
                 message = {"header": header} | message
             if message is not None and i == 0:
@@ -326,16 +360,6 @@ class Simulation:
         if self.lock_step or self.time >= self._next_status:
             self._next_status = self.time + STATUS * self.speed
             self.transport.publish("/sim/status", {"data": json.dumps(self.status())})
-
-    def _joint_state(self, topic: str, numbers: dict[str, float]) -> Message | None:
-        names = self._states.get(topic)
-        if names is None:
-            return None
-        message: Message = {"name": names}
-        for quantity in QUANTITIES:
-            known = [numbers.get(f"{name}/{quantity}") for name in names]
-            message[quantity] = [] if set(known) == {None} else [value or 0.0 for value in known]  # 0: not measured
-        return message
 
     def status(self) -> dict[str, Any]:
         """The present episode, and the scores of all that are done."""

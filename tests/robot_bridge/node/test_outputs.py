@@ -11,7 +11,8 @@ from robot_fakes import LinearPolicy, arm_policy
 
 from robot_bridge.guards.limits import JointLimits
 from robot_bridge.guards.motion import MotionLimiter
-from robot_bridge.node.outputs import SIGN_WITHIN, plan
+from robot_bridge.node.goals import SIGN_WITHIN
+from robot_bridge.node.joints import plan
 from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry
 from robot_bridge.robot.robot import Output
 from robot_bridge.transport import GoalStatus

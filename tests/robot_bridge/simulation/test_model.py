@@ -241,7 +241,9 @@ def test_a_gripper_tells_how_its_goal_ended() -> None:
 
     now, handles = [0.0], [Handle(), Handle(), Handle()]
     host = Host(lambda: now[0], lambda change: change(), Counters(), 0.01)
-    gripper = GripperController(Output("gripper", "/grip", ("l", "r"), scale=2.0), ("l", "r"), ("l", "r"), host)
+    gripper = GripperController(
+        Output("gripper", "/grip", ("l", "r"), scale=2.0), arm_robot(joints={"l": "l", "r": "r"}), host
+    )
     gripper.on_goal({"command": {"position": 0.06}}, handles[0])  # type: ignore[arg-type]
     reference = Reference(2)
     gripper.refer(reference, np.zeros(2))
