@@ -19,6 +19,15 @@ def number_at(message: Any, path: str) -> float:
     Raises:
         ValueError: there is none.
     """
+    return as_number(value_at(message, path), path)
+
+
+def value_at(message: Any, path: str) -> Any:
+    """What is at a path.
+
+    Raises:
+        ValueError: nothing is.
+    """
     for part in path.split("."):
         try:
             if part in ANGLES and isinstance(message, dict) and "w" in message:
@@ -26,7 +35,7 @@ def number_at(message: Any, path: str) -> float:
             message = message[int(part)] if isinstance(message, list) else message[part]
         except (KeyError, IndexError, TypeError, ValueError):
             raise ValueError(f"there is no '{part}' of {path}") from None
-    return as_number(message, path)
+    return message
 
 
 def as_number(value: Any, what: str) -> float:

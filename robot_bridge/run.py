@@ -21,6 +21,7 @@ import numpy as np
 
 from robot_bridge.errors import ArgumentParser, UserError, command, require
 from robot_bridge.node.decision_log import DecisionLog
+from robot_bridge.node.loop import run, run_lock_step
 from robot_bridge.node.peers import require_alone
 from robot_bridge.node.policy_node import Mode, PolicyNode
 from robot_bridge.node.timing import keep_time, percentiles
@@ -293,9 +294,9 @@ def main() -> None:
     keep_time()
     try:
         if args.lock_step:
-            node.run_lock_step()
+            run_lock_step(node)
         else:
-            node.run(args.duration)
+            run(node, args.duration)
     finally:
         node.close()  # the log first
         if page is not None:

@@ -33,10 +33,12 @@ from robot_bridge.robot.bundle import (
     NoveltyScore,
     ObservationEntry,
     Policy,
+    StartEntry,
 )
 
 COMPARED = 1000  # observations of the data that the trained and the exported policy are compared on
 HELD_OUT_STEPS = 2000  # at most so many are tried where there is no simulator
+STARTS = (0.05, 0.5, 0.95)  # quantiles of where episodes began
 QUANTILES = (0.001, 0.01, 0.5, 0.99, 0.999)
 SAVED_MODEL, ONNX = "saved_model", "policy.onnx"
 
@@ -172,6 +174,27 @@ def describe(
             "score_min": run.task.score_min,
             "score_max": run.task.score_max,
         },
+        start=start(data, names),
+    )
+
+
+def start(data: OfflineDataset, names: Names) -> tuple[StartEntry, ...]:
+    """Where the episodes began: of all joints that are commanded and whose positions are observed.
+
+    The pose is that of one episode, the one nearest to the medians: medians of several ways to begin may be none.
+    """
+    joints = {action.joint for action in names.actions}
+    split = [observed.name.rpartition("/") for observed in names.observations]
+    chosen = [i for i, (joint, _, quantity) in enumerate(split) if joint in joints and quantity == "position"]
+    if not chosen:
+        return ()
+    first = data.observations[data.episodes[:, 0]][:, chosen].astype(np.float64)
+    low, middle, high = np.quantile(first, STARTS, axis=0)
+    pose = first[np.argmin(np.max(np.abs(first - middle) / np.maximum(high - low, 1e-6), axis=1))]
+    low, high = np.minimum(low, pose), np.maximum(high, pose)
+    return tuple(
+        StartEntry(split[i][0], names.observations[i].unit, float(pose[k]), float(low[k]), float(high[k]))
+        for k, i in enumerate(chosen)
     )
 
 

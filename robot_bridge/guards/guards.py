@@ -51,8 +51,10 @@ class RobotState:
         observation: what the policy saw, [obs].
         novelty: the largest novelty score, in units of its threshold; outside: names of numbers out of range.
         connected: whether commands can reach the robot.
-        dead_man: None where there is none, else whether it is held.
+        dead_man: None where there is none, else why it is not held; empty if it is.
+        interlock: what an interlock objects to; empty if nothing.
         controller: what a controller objects to; empty if nothing.
+        by_policy: whether the policy moves it, and not the way to its start pose.
     """
 
     time: float
@@ -65,8 +67,10 @@ class RobotState:
     novelty: float = 0.0
     outside: Sequence[str] = ()
     connected: bool = True
-    dead_man: bool | None = None
+    dead_man: str | None = None
+    interlock: str = ""
     controller: str = ""
+    by_policy: bool = True
 
 
 @dataclass(frozen=True)
@@ -162,14 +166,25 @@ class DeadManGuard(Guard):
     """The operator lets go of the dead-man switch."""
 
     name = "dead_man"
-    sees = "its topic says false, or is silent"
+    sees = "its switch is let go, its topic says something else, or is silent"
     does = "STOP"
-    options = ("dead_man.topic", "dead_man.max_age")
+    options = ("dead_man",)
 
     def judge(self, command: Array, state: RobotState, memory: Memory) -> Judgement:
-        if state.dead_man is not False:
-            return Judgement(command)
-        return _halt(command, Level.STOP, "dead-man switch released, or its topic is silent")
+        return _halt(command, Level.STOP, state.dead_man) if state.dead_man else Judgement(command)
+
+
+class InterlockGuard(Guard):
+    """Something else in the cell does not allow motion: see `robot_bridge.node.interlocks`."""
+
+    name = "interlock"
+    sees = "an external stop, a protective stop, a mode, a controller that is not active; or nothing of one of them"
+    does = "STOP"
+    options = ("interlocks", "controllers")
+    always_on = True
+
+    def judge(self, command: Array, state: RobotState, memory: Memory) -> Judgement:
+        return _halt(command, Level.STOP, state.interlock) if state.interlock else Judgement(command)
 
 
 class FiniteGuard(Guard):
@@ -220,6 +235,8 @@ class NoveltyGuard(Guard):
         return cls(setup.settings.novelty)
 
     def judge(self, command: Array, state: RobotState, memory: Memory) -> Judgement:
+        if not state.by_policy:
+            return Judgement(command)
         s, now = self.settings, state.time
         alien = not state.novelty <= s.hold_above  # so that NaN holds
         novel = not state.novelty <= s.slow_above or bool(state.outside)
@@ -246,11 +263,11 @@ def _since(before: float | None, is_so: bool, now: float) -> float | None:
 
 @dataclass(frozen=True)
 class SpeedGuard(Guard):
-    """All speeds times `share`: low for a bring-up. Silent, because it is no event."""
+    """The policy's speeds times `share`: low for a bring-up. Silent, because it is no event."""
 
     share: float = 1.0
     name = "speed"
-    sees = "everything"
+    sees = "everything that the policy wants"
     does = "all speeds times `speed`"
     options = ("guards.speed",)
 
@@ -259,7 +276,7 @@ class SpeedGuard(Guard):
         return cls(setup.settings.speed)
 
     def judge(self, command: Array, state: RobotState, memory: Memory) -> Judgement:
-        return Judgement(command * self.share)
+        return Judgement(command * self.share if state.by_policy else command)
 
 
 @dataclass(frozen=True)

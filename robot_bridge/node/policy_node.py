@@ -1,12 +1,14 @@
 """The policy node: observations in, guarded commands out, at an absolute rhythm.
 
-A tick looks (`Observer`), asks the policy when it is time (`Inference`), decides (`decide`, a pure function), follows
-the states (`States`, with their diagram), sends (`Sender`) and tells (`Diagnostics`, `DecisionLog`, `Shadow`).
+A tick looks (`Observer`, `Permits`), asks the policy when it is time (`Inference`), decides (`decide`, a pure
+function), follows the states (`States`, with their diagram), sends (`Sender`) and tells (`Diagnostics`, `DecisionLog`,
+`Shadow`).
 
-Only `enable` leads to `active`: after a fault nothing goes on by itself. Services (std_srvs/srv/Trigger) under the
-node's name: enable, disable, stop. A message on the topic `<name>/stop` (std_msgs/msg/Empty) does the same as the
-service, which sends one, too. One on /policy/stop stops every node, whatever its name. Topics cannot be held up by
-another call. And the services of a managed node: see `robot_bridge.node.lifecycle`.
+Only `enable`, and `go_to_start` for the way to the start pose, lead to `active`: after a fault nothing goes on by
+itself. Services (std_srvs/srv/Trigger) under the node's name: enable, disable, stop, go_to_start. A message on the
+topic `<name>/stop` (std_msgs/msg/Empty) does the same as the service, which sends one, too. One on /policy/stop stops
+every node, whatever its name. Topics cannot be held up by another call. And the services of a managed node: see
+`robot_bridge.node.lifecycle`.
 """
 
 from __future__ import annotations
@@ -26,10 +28,12 @@ from robot_bridge.guards.motion import Motion
 from robot_bridge.node.decision_log import DecisionLog
 from robot_bridge.node.diagnostics import Diagnostics
 from robot_bridge.node.inference import Inference
+from robot_bridge.node.interlocks import Permits
 from robot_bridge.node.lifecycle import Managed
 from robot_bridge.node.observation import Observer, Snapshot
 from robot_bridge.node.outputs import senders
 from robot_bridge.node.shadow import Shadow
+from robot_bridge.node.start import Approach, StartPose
 from robot_bridge.node.states import State, States
 from robot_bridge.node.timing import Timing
 from robot_bridge.robot.bundle import Policy
@@ -43,10 +47,7 @@ TRIGGER, EMPTY = "std_srvs/srv/Trigger", "std_msgs/msg/Empty"
 NAME = "/policy"
 STOP_ALL = f"{NAME}/stop"
 CORRECTION = 0.1  # share of a velocity-driven joint's drift that is taken back per tick
-BEHIND = 0.1  # of a period that a tick is to come after its input: inputs come a little late at times
-DRIFT = 0.005  # of a period
 RECENT = 500  # ticks that diagnostics tell the timing of: a look at all of them would hold up the loop
-STALLED = 5  # periods without a tick after which what was planned is out of date
 RENEWAL = 2.0  # s of an input's silence, after which it is subscribed anew
 QUEUE = 10  # messages of an input that may wait: several senders share a topic
 REPORTED = 10  # errors that are told with all their lines
@@ -54,7 +55,7 @@ RIVAL = 2.0  # s since another node was heard for which enabling is refused
 
 
 class PolicyNode:
-    """Runs a policy on a robot over a transport. `tick` is one step; `run` does one every period."""
+    """Runs a policy on a robot over a transport. `tick` is one step; `robot_bridge.node.loop` does one every period."""
 
     def __init__(
         self,
@@ -85,18 +86,22 @@ class PolicyNode:
         """Whether the command of the latest tick was handed over."""
         outputs = [output.topic for output in robot.outputs] if mode == "run" else []
         self.diagnostics = Diagnostics(name.strip("/"), robot.name, outputs, transport)
-        self._say, self._clock = say, clock
+        self.say, self.clock = say, clock
         velocities = [name for output in robot.outputs if output.kind == "velocity" for name in output.joints]
         self._drifting = np.isin(list(robot.joints), velocities)
-        self._dead_man: tuple[bool, float] = (False, -np.inf)
+        self.permits = Permits(robot, transport, clock)
+        self.start_pose = StartPose(policy.description, robot)
+        self._approach: Approach | None = None  # while it is on the way to the start pose
         self._rival: tuple[str, float] = ("", -np.inf)
         self._trouble = ""  # what the policy raised when it was last asked
         self._reports: list[tuple[str, Exception]] = []  # of the present tick
         self._displaced = transport.counters["displaced"]
         self._lock = threading.RLock()  # states and memory: services change them from the I/O thread
         self._closables: list[Closable] = []
-        self._ending, self._arrived = threading.Event(), threading.Event()
-        self._age = self._since = np.inf  # s, of what the present tick acts on, and of the first input
+        self._ending, self.arrived = threading.Event(), threading.Event()
+        """`arrived` is set whenever an input came."""
+        self.age = self.since = np.inf
+        """s, of what the present tick acts on, and of the first input."""
         self._wall = time.time() - clock()
         self._managed = Managed(self, transport, say)
         self.log = log_to(self) if log_to else None
@@ -129,10 +134,10 @@ class PolicyNode:
             for sender in self.senders:
                 sender.open()
         elif self.mode == "shadow":
-            self._closables += self.shadow.open(transport, self._clock)
-        if self.robot.dead_man is not None:
-            add(transport.subscribe(self.robot.dead_man.topic, "std_msgs/msg/Bool", self._on_dead_man))
-        for name, action in (("enable", self.enable), ("disable", self.disable), ("stop", self._stop_all)):
+            self._closables += self.shadow.open(transport, self.clock)
+        self.permits.open()
+        services = {"enable": self.enable, "disable": self.disable, "stop": self._stop_all}
+        for name, action in (services | {"go_to_start": self.go_to_start}).items():
             add(transport.advertise_service(f"{self.name}/{name}", TRIGGER, _trigger(action)))
         add(transport.advertise(f"{self.name}/stop", EMPTY))
         for topic in dict.fromkeys((f"{self.name}/stop", STOP_ALL)):
@@ -146,6 +151,7 @@ class PolicyNode:
         if self.log is not None:
             self.log.close()
             self.log = None
+        self.permits.close()
         for closable in self._closables:
             closable.close()
         for sender in self.senders:
@@ -153,8 +159,8 @@ class PolicyNode:
 
     def _receiver(self, number: int) -> Callable[[Message], None]:
         def receive(message: Message) -> None:
-            if self.observer.receive(number, message, self._clock()):
-                self._arrived.set()
+            if self.observer.receive(number, message, self.clock()):
+                self.arrived.set()
 
         return receive
 
@@ -163,25 +169,32 @@ class PolicyNode:
 
     def _on_connection(self, connected: bool) -> None:
         if not connected:
-            self._halt("node", "connection lost", cut=True)  # what was to be said while it was gone is not said later
-
-    def _on_dead_man(self, message: Message) -> None:
-        self._dead_man = (message.get("data") is True, self._clock())
+            self.permits.forget()
+            self.halt("node", "connection lost", cut=True)  # what was to be said while it was gone is not said later
 
     def _on_rival(self, words: str) -> None:
-        self._rival = (words, self._clock())
-        self._halt("node", words)
+        self._rival = (words, self.clock())
+        self.halt("node", words)
 
     # Operator ---------------------------------------------------------------------------------------------------------
 
     def enable(self) -> tuple[bool, str]:
         """Start, or start again after a fault, if all is well; says why not otherwise."""
-        now = self._clock()
+        return self._begin(to_start=False)
+
+    def go_to_start(self) -> tuple[bool, str]:
+        """Move to where the training episodes began, if all is well, and be inactive there; says why not otherwise."""
+        return self._begin(to_start=True)
+
+    def _begin(self, *, to_start: bool) -> tuple[bool, str]:
+        now = self.clock()
         snapshot = self.observer.snapshot(now)
         with self._lock:
             if self.state == "active":
-                return True, "already active"
-            if obstacle := self._obstacle(snapshot, now):
+                other = "on the way to the start pose: enable when it is there" if self._approach else ""
+                other = "the policy is active: disable it first" if to_start and not self._approach else other
+                return (True, f"already {self.reason}") if bool(self._approach) == to_start else (False, other)
+            if obstacle := self._obstacle(snapshot, now) or self._start_obstacle(snapshot, to_start=to_start):
                 return False, obstacle
             self.memory = self.chain.begin(snapshot.position)
             self._displaced = self.transport.counters["displaced"]
@@ -190,8 +203,9 @@ class PolicyNode:
                 sender.begin()
             if self.log is not None:
                 self.log.begin()
-            self.states.enable()
-        return True, "active"
+            self._approach = self.start_pose.approach(snapshot.position, now) if to_start else None
+            self.states.enable("going to the start pose" if to_start else "enabled")
+        return True, self.reason if to_start else "active"
 
     def _obstacle(self, snapshot: Snapshot, now: float) -> str:
         """Why it cannot be enabled; empty if it can."""
@@ -210,22 +224,31 @@ class PolicyNode:
             return f"{snapshot.oldest} is {how}" + (f": {snapshot.why}" if snapshot.why else "")
         if not (np.isfinite(snapshot.observation).all() and np.isfinite(snapshot.position).all()):
             return "the observation holds NaN or infinite numbers"
-        if self._dead_man_held(now) is False:
-            return "the dead-man switch is not held"
+        if refusal := self.permits.refusal(now):
+            return refusal
         q, limits = snapshot.position, self.robot.limits
         if limits is not None and (beyond := limits.far_beyond(q)).any():
             i = int(np.argmax(beyond))
             return f"joint {list(self.robot.joints)[i]} is at {q[i]:.3f}, beyond its limits"
         return ""
 
+    def _start_obstacle(self, snapshot: Snapshot, *, to_start: bool) -> str:
+        """Why the way to the start pose, or the policy, cannot begin from here; empty if it can."""
+        if to_start:
+            return self.start_pose.obstacle() if self.mode == "run" else f"nothing is sent in a {self.mode}"
+        wanted, far = self.robot.start.far, self.start_pose.far(snapshot.position)
+        if far and wanted == "warn":
+            self.say(f"note: {far}")
+        return f"{far}: go to the start pose first" if far and wanted == "refuse" else ""
+
     def disable(self) -> tuple[bool, str]:
         """Decelerate and stand."""
-        self._halt("operator", "disabled", as_asked=True)
+        self.halt("operator", "disabled", as_asked=True)
         return True, self.state
 
     def stop(self) -> tuple[bool, str]:
         """Emergency stop by software: as `disable`, but it counts as a fault. No substitute for the robot's own."""
-        self._halt("operator", "emergency stop")
+        self.halt("operator", "emergency stop")
         return True, self.state
 
     def _stop_all(self) -> tuple[bool, str]:
@@ -243,89 +266,31 @@ class PolicyNode:
     def shut_down(self) -> None:
         """Decelerate, then let `run` return."""
         self._ending.set()
-        self._arrived.set()  # a locked node waits for it
-        self._halt("operator", "shutting down", as_asked=True)
+        self.arrived.set()  # a locked node waits for it
+        self.halt("operator", "shutting down", as_asked=True)
         with self._lock:
             self._managed.changed()
 
-    def _halt(self, guard: str, reason: str, *, as_asked: bool = False, cut: bool = False) -> None:
-        until = self._clock() + max(sender.ends_after for sender in self.senders) if cut else None
+    def halt(self, guard: str, reason: str, *, as_asked: bool = False, cut: bool = False) -> None:
+        """Come to a stand for a reason. `as_asked`: it is no fault. `cut`: see `robot_bridge.node.states`."""
+        until = self.clock() + max(sender.ends_after for sender in self.senders) if cut else None
         with self._lock:
             self.states.stop(Verdict(guard, Level.STOP, reason), as_asked=as_asked, cut_until=until)
 
     def _changed(self, state: State, reason: str) -> None:
+        if state == "stopping":
+            self._approach = None
+            self.permits.stopped()
         self.diagnostics.soon()
         self._managed.changed()
-        self._say(f"{state}: {reason}")
+        self.say(f"{state}: {reason}")
 
-    # The loop ---------------------------------------------------------------------------------------------------------
-
-    def run(self, duration: float | None = None) -> None:
-        """Tick at absolute times until `shut_down`, or for `duration` seconds; see `_shift`."""
-        period, begin = 1.0 / self.robot.rate, self._clock()
-        deadline = begin
-        while not (self.ending and self.state not in ("active", "stopping")):
-            if duration is not None and deadline - begin > duration:
-                self.shut_down()
-                duration = None
-            now = self._clock()
-            if now < deadline:
-                time.sleep(deadline - now)
-            woke = self._clock()
-            missed = int((woke - deadline) / period)
-            if missed > STALLED:
-                self._halt("timing", f"the loop stood still for {missed} periods", cut=True)
-            self.tick(woke)
-            done = self._clock()
-            left_out = self.timing.tick(woke - deadline, done - woke, self._age + done - woke if self.sent else np.nan)
-            deadline += (left_out + 1) * period
-            self.timing.seconds = deadline - begin
-            deadline += self._shift(period)
-
-    def _shift(self, period: float) -> float:
-        """By how much the grid moves, s, so that ticks follow closely on the first input's messages.
-
-        Two loops of one rate that know nothing of each other are up to a period apart, and a policy feels it. While the
-        robot moves it is a `DRIFT` of a period at most.
-        """
-        if not self._since < 2.0 * period:  # silent, or slower than the loop
-            return 0.0
-        error = BEHIND * period - self._since
-        error -= period * round(error / period)
-        most = period if self.state in ("inactive", "fault") else DRIFT * period
-        return min(most, max(-most, error))
-
-    def run_lock_step(self, timeout: float = 30.0) -> None:
-        """One tick for every observation of a simulation that waits for its command; enables itself.
-
-        Returns after `shut_down`, or when nothing came for `timeout` seconds.
-        """
-        done, self.timing = 0.0, Timing(np.inf)
-        while not self.ending:
-            if not self._arrived.wait(timeout):
-                self._say(f"no new observation for {timeout:g} s: the simulation has ended")
-                return
-            self._arrived.clear()
-            stamp = self.observer.complete()
-            if stamp is None or stamp <= done:
-                continue
-            if self.state != "active":
-                enabled, why = self.enable()
-                if not enabled:
-                    self._say(f"not enabled: {why}")
-                    continue
-            done, begin = stamp, self._clock()
-            self.inference.restart()
-            outcome = self.tick(begin)
-            while not self.sent and not self.ending:  # the simulation waits for it
-                time.sleep(0.005)
-                self.sent = self._send(outcome, stamp, begin)
-            self.timing.tick(0.0, self._clock() - begin)
+    # A tick ---------------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> Outcome:
         """One step: look, ask, decide, send, tell. Whatever raises in it, the robot is brought to a stand."""
         snapshot = self.observer.snapshot(now)
-        self._age, self._since = snapshot.age, snapshot.since
+        self.age, self.since = snapshot.age, snapshot.since
         self._ask(snapshot, now)
         state = self._robot_state(snapshot, now)
         with self._lock:
@@ -334,22 +299,32 @@ class PolicyNode:
             self.memory = outcome.memory
             if outcome.fault is not None:
                 self.states.stop(outcome.fault)
+            self._end_approach(now)
             before = self.state
             self.states.settle(self.still, now)
             if before == "stopping" and self.state != before and self.mode == "run":
                 for sender in self.senders:
                     sender.stand()
-        self.sent = self._send(outcome, snapshot.stamp, now)
+        self.sent = self.send(outcome, snapshot.stamp, now)
         self._take_back_drift(snapshot, told)
         self.latest = outcome, state
         self._tell(outcome, state)
         return outcome
 
+    def _end_approach(self, now: float) -> None:
+        approach, motion = self._approach, self.memory.motion
+        if approach is None or motion is None:
+            return
+        if approach.arrived(motion):
+            self.states.stop(Verdict("node", Level.STOP, "at the start pose"), as_asked=True)
+        elif approach.late(now):
+            self.states.stop(Verdict("node", Level.STOP, "the start pose was not reached in time"))
+
     def _ask(self, snapshot: Snapshot, now: float) -> None:
         try:
             if self.inference.ask(snapshot, now):
                 self._trouble = ""
-                if self.log is not None and self.state == "active":
+                if self.log is not None and self.state == "active" and self._approach is None:
                     wish = self.inference.wish
                     self.log.step(wish.asked + self._wall, snapshot.observation, wish.action)
         except Exception as error:  # whatever a policy raises
@@ -361,7 +336,8 @@ class PolicyNode:
         senders = self.senders if self.mode == "run" else []
         objections = [sender.objection(now) for sender in senders] + [sender.waits for sender in senders]
         if counters["displaced"] > self._displaced:
-            self._halt("node", f"another client took over a service of {self.name}")
+            self.halt("node", f"another client took over a service of {self.name}")
+        dead_man, interlock = self.permits.look(now)
         return RobotState(
             time=now,
             position=snapshot.position,
@@ -373,8 +349,10 @@ class PolicyNode:
             novelty=wish.novelty,
             outside=wish.outside,
             connected=self.transport.connected,
-            dead_man=self._dead_man_held(now),
+            dead_man=dead_man,
+            interlock=interlock,
             controller=next(filter(None, objections), ""),
+            by_policy=self._approach is None,
         )
 
     def _decide(self, state: RobotState) -> Outcome:
@@ -383,14 +361,17 @@ class PolicyNode:
             if self.mode != "run" and limiter is not None and memory.motion is not None:
                 moved = limiter.shift(memory.motion, state.position - memory.motion.position)  # it moves without us
                 memory = replace(memory, motion=moved)
-            return decide(self.chain, self.inference.command(memory.motion), state, memory, self.states.halt)
+            wish = self.inference.command(memory.motion)
+            if self._approach is not None and memory.motion is not None:
+                wish = self._approach.command(memory.motion)
+            return decide(self.chain, wish, state, memory, self.states.halt)
         except Exception as error:  # a guard's: nothing can be planned
             self._broken("guards", error, cut=True)
             standing = self.chain.begin(np.nan_to_num(state.position))
             halt = (self.states.halt,) if self.states.halt else ()
             return Outcome(np.zeros(len(state.position)), standing, Level.STOP, halt)
 
-    def _send(self, outcome: Outcome, stamp: float, now: float) -> bool:
+    def send(self, outcome: Outcome, stamp: float, now: float) -> bool:
         """Say what is to be said in this state; whether a command was handed over."""
         if self.mode != "run":
             return False
@@ -413,16 +394,10 @@ class PolicyNode:
             with self._lock:
                 self.memory = replace(self.memory, motion=limiter.shift(motion, CORRECTION * drift))
 
-    def _dead_man_held(self, now: float) -> bool | None:
-        if self.robot.dead_man is None:
-            return None
-        held, when = self._dead_man
-        return held and now - when <= self.robot.dead_man.max_age
-
     def _broken(self, what: str, error: Exception, *, cut: bool = False) -> None:
         self.counts["errors"] += 1
         self._reports.append((what, error))
-        self._halt(what, f"{type(error).__name__}: {error}", cut=cut)
+        self.halt(what, f"{type(error).__name__}: {error}", cut=cut)
 
     # Telling ----------------------------------------------------------------------------------------------------------
 
@@ -457,6 +432,7 @@ class PolicyNode:
             {"state": self.state, "reason": self.reason, "mode": self.mode, "guards": outcome.reason if outcome else ""}
             | self.counts
             | {"faults": self.states.faults, "novelty": f"{self.inference.wish.novelty:.2f}"}
+            | {f"not allowed by {name}": why for name, why in self.permits.told(self.clock()) if why}
             | self.timing.summary(RECENT)
             | {f"refused {topic}": text for topic, text in self.observer.complaints.items()}
         )

@@ -49,10 +49,10 @@ class States:
         """Whether commands are sent: those of the policy, or those of a planned halt."""
         return self.state == "active" or (self.state == "stopping" and not self.cut)
 
-    def enable(self) -> None:
+    def enable(self, reason: str = "enabled") -> None:
         """Anything but active -> active."""
         self.halt, self.cut, self.owed, self._repeats = None, False, 0, 0
-        self._set("active", "enabled")
+        self._set("active", reason)
 
     def stop(self, verdict: Verdict, *, as_asked: bool = False, cut_until: float | None = None) -> None:
         """Active -> stopping. A halt that is under way keeps its reason.

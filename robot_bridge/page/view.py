@@ -41,7 +41,7 @@ def view(node: PolicyNode) -> dict[str, Any]:
         "oldest": state.oldest,
         "novelty": _number(state.novelty),
         "outside": list(state.outside)[:5],
-        "dead_man": state.dead_man,
+        "dead_man": None if state.dead_man is None else not state.dead_man,
     }
     limits = node.robot.limits
     for i, name in enumerate(node.robot.joints):

@@ -96,6 +96,28 @@ class ActionEntry:
 
 
 @dataclass(frozen=True, config=STRICT)
+class StartEntry:
+    """Where a joint was when the training episodes began, in `unit`.
+
+    Attributes:
+        pose: of one episode, a typical one; the same for all joints.
+        low, high: of all but the outermost 5 % of the episodes on either side.
+    """
+
+    joint: str
+    unit: str
+    pose: Finite
+    low: Finite
+    high: Finite
+
+    @model_validator(mode="after")
+    def _ordered(self) -> StartEntry:
+        if not self.low <= self.pose <= self.high:
+            raise ValueError(f"'{self.joint}': expected low <= pose <= high")
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
 class NoveltyScore:
     """One of the scores that tell how unlike the training data a moment is; `threshold` is what held-out data reach.
 
@@ -135,6 +157,9 @@ class Description:
     """The simulator of its task: `id`, gymnasium's with the module that registers it, and the returns of the scores 0
     and 100, `score_min` and `score_max`. Empty in bundles made before November 2026, and where there is none."""
 
+    start: tuple[StartEntry, ...] = ()
+    """Of the joints whose positions are observed; empty in older bundles."""
+
     def normalized(self, total: float) -> float:
         """The normalized score of an episode's return; the return itself where no scores are known."""
         low, high = self.environment.get("score_min"), self.environment.get("score_max")
@@ -145,6 +170,7 @@ class Description:
         for what, names in (
             ("observations", [entry.name for entry in self.observations]),
             ("actions", [action.joint for action in self.actions]),
+            ("start", [entry.joint for entry in self.start]),
         ):
             if twice := next((name for name in names if names.count(name) > 1), None):
                 raise ValueError(f"{what}: '{twice}' is named twice")

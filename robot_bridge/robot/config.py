@@ -9,14 +9,14 @@ from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, Field
-from pydantic_core import PydanticCustomError
 
 from robot_bridge.bounds import between
 from robot_bridge.errors import UserError, unknown
 from robot_bridge.guards.guards import GUARDS
 from robot_bridge.guards.limits import PRESETS, JointLimits
 from robot_bridge.guards.settings import STRICT, GuardSettings, Workspace
-from robot_bridge.robot.robot import JOINT_STATE, DeadMan, Input, Name, Output, Robot
+from robot_bridge.robot.interlocks import ControllerCheck, DeadMan, Interlock, Name, Start, told
+from robot_bridge.robot.robot import JOINT_STATE, Input, Output, Robot
 from robot_bridge.robot.units import QUANTITIES, Units
 from robot_bridge.robot.yaml_files import near, read_yaml, short, validated
 
@@ -62,10 +62,6 @@ def load_robot(path: Path | str) -> Robot:
     return file.robot(path.parent)
 
 
-def _told(text: str) -> PydanticCustomError:
-    return PydanticCustomError("told", text.replace("{", "(").replace("}", ")"))
-
-
 def _joints(value: Any) -> Any:
     """A list of names stands for a mapping of each to itself."""
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
@@ -73,41 +69,41 @@ def _joints(value: Any) -> Any:
     elif isinstance(value, dict):
         value = list(value.items())
     else:
-        raise _told(f"{short(value)}, expected a list of names, or a mapping of the policy's to the robot's")
+        raise told(f"{short(value)}, expected a list of names, or a mapping of the policy's to the robot's")
     names = [robot for _, robot in value]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise _told(f"'{twice}' is named twice")
+        raise told(f"'{twice}' is named twice")
     return dict(value)
 
 
 def _some(value: Any) -> Any:
     if not isinstance(value, list) or not value:
-        raise _told(f"{short(value)}, expected a list of one or more")
+        raise told(f"{short(value)}, expected a list of one or more")
     return value
 
 
 def _pair(value: Any) -> tuple[float, float]:
     good = isinstance(value, list) and len(value) == 2
     if not good or not all(isinstance(v, int | float) and not isinstance(v, bool) and np.isfinite(v) for v in value):
-        raise _told(f"{short(value)}, expected 2 numbers")
+        raise told(f"{short(value)}, expected 2 numbers")
     low, high = map(float, value)
     if low >= high:
-        raise _told(f"[{low}, {high}], expected low < high")
+        raise told(f"[{low}, {high}], expected low < high")
     return low, high
 
 
 def _positive(value: Any) -> list[float]:
     good = isinstance(value, list) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
     if not good or not np.isfinite(value).all():
-        raise _told(f"{short(value)}, expected numbers")
+        raise told(f"{short(value)}, expected numbers")
     if not value or min(value) <= 0:
-        raise _told(f"{short(value)}, expected numbers above 0")
+        raise told(f"{short(value)}, expected numbers above 0")
     return [float(v) for v in value]
 
 
 def _preset(name: Any) -> Any:
     if name not in PRESETS:
-        raise _told(f"{short(name)} is unknown, {near(name, PRESETS)}")
+        raise told(f"{short(name)} is unknown, {near(name, PRESETS)}")
     return name
 
 
@@ -183,6 +179,9 @@ class RobotFile(BaseModel):
     guards: Annotated[GuardSettings, BeforeValidator(_modes_off)] = Field(default_factory=GuardSettings)
     workspace: Workspace | None = None
     dead_man: DeadMan | None = None
+    interlocks: tuple[Interlock, ...] = ()
+    controllers: ControllerCheck | None = None
+    start: Start = Field(default_factory=Start)
 
     def commanded(self, output: Output) -> tuple[str, ...]:
         """The joints of an output."""
@@ -273,5 +272,17 @@ class RobotFile(BaseModel):
             box = replace(box, model=(folder / box.model).resolve())
         outputs = tuple(replace(output, joints=self.commanded(output)) for output in self.outputs)
         return Robot(
-            self.name, self.joints, self.rate, self.inputs, outputs, limits, guards, box, self.dead_man, self.units
+            self.name,
+            self.joints,
+            self.rate,
+            self.inputs,
+            outputs,
+            limits,
+            guards,
+            box,
+            dead_man=self.dead_man,
+            interlocks=self.interlocks,
+            controllers=self.controllers,
+            start=self.start,
+            units=self.units,
         )

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, StringConstraints
+from pydantic import BeforeValidator
 from pydantic.dataclasses import dataclass as checked_dataclass
-from pydantic_core import PydanticCustomError
 
 from robot_bridge.bounds import between
 from robot_bridge.guards.guards import Setup
@@ -16,6 +15,16 @@ from robot_bridge.guards.limits import JointLimits
 from robot_bridge.guards.motion import MotionLimiter
 from robot_bridge.guards.settings import STRICT, GuardSettings, Workspace
 from robot_bridge.robot.bundle import Description
+from robot_bridge.robot.interlocks import (
+    ControllerCheck,
+    DeadMan,
+    Interlock,
+    MessageType,
+    Name,
+    Start,
+    Topic,
+    told,
+)
 from robot_bridge.robot.units import Unit, Units, unit_of
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
@@ -33,29 +42,16 @@ OUTPUT_TYPES: dict[str, str] = {
 ACTIONS = ("follow", "gripper")
 """The kinds that are goals of an action."""
 
-
-def _full_name(name: str) -> str:
-    if not name.startswith("/"):
-        raise PydanticCustomError("told", f"'{name}', expected a full name like '/{name}'")
-    return name
-
-
-def _message_type(kind: str) -> str:
-    if kind.count("/") != 2 or "/msg/" not in kind:
-        raise PydanticCustomError("told", f"'{kind}', expected a message type like '{JOINT_STATE}'")
-    return kind
+LEADING: tuple[OutputKind, ...] = ("velocity", "position", "trajectory", "follow", "gripper")
+"""The kinds that lead each of their joints to a place."""
 
 
 def _known_kind(kind: object) -> object:
     if isinstance(kind, str) and kind not in OUTPUT_TYPES:
         match = get_close_matches(kind, OUTPUT_TYPES, n=1)
         hint = f"did you mean '{match[0]}'?" if match else f"known: {', '.join(OUTPUT_TYPES)}"
-        raise PydanticCustomError("told", f"'{kind}' is unknown, {hint}")
+        raise told(f"'{kind}' is unknown, {hint}")
     return kind
-
-
-Name = Annotated[str, StringConstraints(min_length=1)]
-Topic = Annotated[Name, AfterValidator(_full_name)]
 
 
 @checked_dataclass(frozen=True, config=STRICT)
@@ -73,7 +69,7 @@ class Input:
     """
 
     topic: Topic
-    type: Annotated[str, AfterValidator(_message_type)] = JOINT_STATE
+    type: MessageType = JOINT_STATE
     max_age: Annotated[float, between(1e-3, 10.0)] = 0.1
     fields: dict[str, str] = field(default_factory=dict)
     check_stamps: bool = True
@@ -116,14 +112,6 @@ class Output:
         return max(1, round(horizon * rate))
 
 
-@checked_dataclass(frozen=True, config=STRICT)
-class DeadMan:
-    """A std_msgs/msg/Bool topic that must say true, at least every `max_age` seconds."""
-
-    topic: Topic
-    max_age: Annotated[float, between(0.01, 5.0)] = 0.2
-
-
 @dataclass(frozen=True)
 class Robot:
     """A robot, as its config file says.
@@ -145,6 +133,9 @@ class Robot:
     guards: GuardSettings = field(default_factory=GuardSettings)
     workspace: Workspace | None = None
     dead_man: DeadMan | None = None
+    interlocks: tuple[Interlock, ...] = ()
+    controllers: ControllerCheck | None = None
+    start: Start = field(default_factory=Start)
     units: Units = field(default_factory=dict)
 
     def said(self, joint: str, topic: Input | Output) -> str:

@@ -22,6 +22,7 @@ import numpy as np
 
 from robot_bridge.guards.limits import Array, JointLimits
 from robot_bridge.guards.settings import GuardSettings
+from robot_bridge.node.loop import run
 from robot_bridge.node.outputs import senders
 from robot_bridge.node.policy_node import EMPTY, STOP_ALL, PolicyNode
 from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry
@@ -107,7 +108,7 @@ def run_node(url: str, kind: OutputKind) -> None:
     transport.subscribe(FLOOD, JOINT_STATE, lambda message: None)
     transport.start()
     watch_signals(node, lambda line: None)
-    node.run()
+    run(node)
     node.close()
     transport.close()
 

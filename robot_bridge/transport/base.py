@@ -165,6 +165,7 @@ class Transport(Protocol):
         queue_length: int = 10,
         throttle_ms: int = 0,
         renew_after: float | None = None,
+        latched: bool = False,
     ) -> Closable:
         """Have `callback` called with the messages of `topic`.
 
@@ -175,6 +176,9 @@ class Transport(Protocol):
         `renew_after`: for topics that never pause. While nothing has come for so many seconds, the topic is subscribed
         anew: a rosbridge_server takes the quality of service of the publishers that were there at its first
         subscription, and stays deaf to others. A message that comes at that moment may be lost.
+
+        `latched`: for topics of latching publishers alone, the latest message of which is wanted. A rosbridge gives it
+        in any case, if the publisher was there first.
 
         NaN and infinity arrive as None: JSON has neither.
 

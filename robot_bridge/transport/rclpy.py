@@ -126,6 +126,7 @@ class RclpyTransport:
         queue_length: int = 10,
         throttle_ms: int = 0,
         renew_after: float | None = None,  # of no use here: the middleware hears publishers whenever they come
+        latched: bool = False,
     ) -> Closing:
         if queue_length < 1 or throttle_ms < 0:
             raise ValueError(f"queue_length {queue_length}, throttle_ms {throttle_ms}: expected at least 1 and 0")
@@ -140,8 +141,13 @@ class RclpyTransport:
                 self._spun.call(f"a callback of {topic}", callback, self._types.inward(message, ours))
 
         def make(node: Any) -> Callable[[], None]:
-            qos = self._spun.module("qos")  # best effort fits every publisher
-            profile = qos.QoSProfile(depth=queue_length, reliability=qos.ReliabilityPolicy.BEST_EFFORT)
+            qos = self._spun.module("qos")
+            reliable, durable = qos.ReliabilityPolicy, qos.DurabilityPolicy
+            profile = qos.QoSProfile(  # best effort fits every publisher, but gets nothing of before
+                depth=queue_length,
+                reliability=reliable.RELIABLE if latched else reliable.BEST_EFFORT,
+                durability=durable.TRANSIENT_LOCAL if latched else durable.VOLATILE,
+            )
             found = node.create_subscription(
                 self._types.find(type),
                 topic,

@@ -200,6 +200,7 @@ class RosbridgeTransport:
         queue_length: int = 10,
         throttle_ms: int = 0,
         renew_after: float | None = None,
+        latched: bool = False,  # of no use here: the rosbridge sees for itself what publishers do
     ) -> Closable:
         return Closing(self._topics.subscribe(topic, type, callback, queue_length, throttle_ms, renew_after))
 

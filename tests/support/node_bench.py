@@ -26,6 +26,8 @@ class Wire:
         self.counters = Counters()
         self.subscribers: dict[str, Callable[[dict], None]] = {}
         self.services: dict[str, Callable] = {}
+        self.calls: list[tuple[str, Callable]] = []
+        self.subscribed: list[str] = []
         self.published: list[tuple[str, dict]] = []
         self.goals: list[tuple[str, dict]] = []
         self.results: list[Callable] = []
@@ -46,7 +48,11 @@ class Wire:
 
     def subscribe(self, topic: str, kind: str, callback: Callable[[dict], None], **_: Any) -> Wire:
         self.subscribers[topic] = callback
+        self.subscribed.append(topic)
         return self
+
+    def call_service(self, name: str, kind: str, request: dict, done: Callable, timeout: float) -> None:
+        self.calls.append((name, done))
 
     def advertise_service(self, name: str, kind: str, handler: Callable) -> Wire:
         self.services[name] = handler

@@ -22,6 +22,7 @@ from robot_bridge.guards.guards import (
     DeadManGuard,
     FiniteGuard,
     Guard,
+    InterlockGuard,
     Judgement,
     LeadGuard,
     Level,
@@ -238,7 +239,8 @@ WISH = np.array([0.5, -0.5])
     [
         (ConnectionGuard(), {"connected": False}, Level.STOP, "connection lost"),
         (ControllerGuard(), {"controller": "/arm aborted a goal"}, Level.HOLD, "/arm aborted a goal"),
-        (DeadManGuard(), {"dead_man": False}, Level.STOP, "dead-man"),
+        (DeadManGuard(), {"dead_man": "the dead-man switch is not held"}, Level.STOP, "dead-man"),
+        (InterlockGuard(), {"interlock": "protective stop"}, Level.STOP, "protective stop"),
         (StaleGuard(), {"age": 0.15, "oldest": "/joint_states"}, Level.HOLD, "/joint_states is 150 ms old"),
         (StaleGuard(), {"age": 0.15, "why": "the clock was set"}, Level.HOLD, "old .*: the clock was set"),
         (StaleGuard(), {"age": np.inf, "oldest": "/objects"}, Level.HOLD, "/objects is missing"),
@@ -247,7 +249,7 @@ WISH = np.array([0.5, -0.5])
     ],
 )
 def test_guards_that_halt(guard, bad: dict, level: Level, reason: str) -> None:
-    judgement = judged(guard, state(age=0.05, dead_man=True))
+    judgement = judged(guard, state(age=0.05, dead_man=""))
     np.testing.assert_array_equal(judgement.command, WISH)
     assert judgement.level == Level.OK
     judgement = judged(guard, state(**bad))
@@ -487,7 +489,7 @@ def test_random_states_never_break_a_limit() -> None:
                 measured,
                 age=9.0 if odd[0] else 0.0,
                 connected=not odd[1],
-                dead_man=not odd[2],
+                dead_man="not held" if odd[2] else "",
                 novelty=5.0 if odd[3] else 0.1,
             ),
         )

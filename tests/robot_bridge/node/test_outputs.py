@@ -13,6 +13,7 @@ from robot_bridge.guards.limits import JointLimits
 from robot_bridge.guards.motion import MotionLimiter
 from robot_bridge.node.goals import SIGN_WITHIN
 from robot_bridge.node.joints import plan
+from robot_bridge.node.loop import run
 from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry
 from robot_bridge.robot.robot import Output
 from robot_bridge.transport import GoalStatus
@@ -73,7 +74,7 @@ def test_a_stall_ends_in_a_stand_and_never_in_an_old_command(kind: str) -> None:
     moved(bench, 10)
     before, cancelled = len(said(bench)), len(bench.wire.cancelled)
     bench.now += 0.3
-    bench.node._halt("timing", "the loop stood still for 15 periods", cut=True)
+    bench.node.halt("timing", "the loop stood still for 15 periods", cut=True)
     moved(bench, 100)
     assert bench.node.state == "fault"
     after = said(bench)[before:]
@@ -97,8 +98,8 @@ def test_a_loop_that_stalls_is_noticed_by_itself() -> None:
             assert bench.node.enable()[0]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("robot_bridge.node.policy_node.time.sleep", sleep)
-        bench.node.run(duration=1.0)
+        patch.setattr("robot_bridge.node.loop.time.sleep", sleep)
+        run(bench.node, duration=1.0)
     commands = np.array(said(bench))
     (zeros,) = np.nonzero((commands == 0.0).all(axis=1))
     assert "stood still" in bench.node.reason

@@ -14,7 +14,8 @@ from robot_fakes import arm_policy, arm_robot
 
 from robot_bridge.guards.guards import Level
 from robot_bridge.node.observation import Observer
-from robot_bridge.robot.robot import DeadMan, Input, Output
+from robot_bridge.robot.interlocks import DeadMan
+from robot_bridge.robot.robot import Input, Output
 
 
 def test_nothing_is_sent_before_enable_and_the_policy_runs_after() -> None:

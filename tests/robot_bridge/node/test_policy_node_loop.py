@@ -15,6 +15,7 @@ from robot_fakes import arm_policy
 
 from robot_bridge.counters import Counters
 from robot_bridge.node.decision_log import DecisionLog
+from robot_bridge.node.loop import run
 from robot_bridge.node.timing import Timing
 from robot_bridge.robot.robot import Input
 
@@ -119,8 +120,8 @@ def test_the_loop_keeps_absolute_time_and_counts_what_it_misses() -> None:
     bench.node.tick = work  # type: ignore[method-assign]
     begin = bench.now
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("robot_bridge.node.policy_node.time.sleep", sleep)
-        bench.node.run(duration=2.0)
+        patch.setattr("robot_bridge.node.loop.time.sleep", sleep)
+        run(bench.node, duration=2.0)
     timing = bench.node.timing
     assert timing.ticks + timing.skipped == pytest.approx((bench.now - begin) / DT, abs=2)
     assert timing.misses >= 2
@@ -148,15 +149,15 @@ def test_the_loop_follows_its_input_closely(rate: float, phase: float) -> None:
 
     def work(now: float) -> Any:
         outcome = tick(now)
-        lags.append(bench.node._since)
+        lags.append(bench.node.since)
         if len(lags) == 4:
             assert bench.node.enable()[0]
         return outcome
 
     bench.node.tick = work  # type: ignore[method-assign]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("robot_bridge.node.policy_node.time.sleep", sleep)
-        bench.node.run(duration=4.0)
+        patch.setattr("robot_bridge.node.loop.time.sleep", sleep)
+        run(bench.node, duration=4.0)
     assert bench.node.states.faults == 0
     np.testing.assert_allclose(lags[4:150], 0.002, atol=2e-4)
     assert bench.node.timing.misses + bench.node.timing.skipped == 0

@@ -17,7 +17,8 @@ from node_bench import DT, Bench
 from robot_fakes import arm_policy
 
 from robot_bridge.guards.limits import JointLimits
-from robot_bridge.robot.robot import DeadMan, Output
+from robot_bridge.robot.interlocks import DeadMan
+from robot_bridge.robot.robot import Output
 from robot_bridge.transport import GoalStatus
 
 LIMITS = JointLimits([-1, -1], [1, 1], [1, 1], [5, 5], [500, 500])
@@ -61,7 +62,7 @@ class Robot(RuleBasedStateMachine):
     @rule(n=st.integers(6, 60))
     def the_loop_stands_still(self, n: int) -> None:
         self.bench.now += n * DT
-        self.bench.node._halt("timing", f"the loop stood still for {n} periods", cut=True)
+        self.bench.node.halt("timing", f"the loop stood still for {n} periods", cut=True)
         self.stopped = True
 
     @rule()

@@ -22,6 +22,7 @@ from robot_fakes import for_task, simulate
 
 from lapo_tf.tasks import load_task
 from robot_bridge.errors import UserError
+from robot_bridge.node.loop import run_lock_step
 from robot_bridge.node.policy_node import PolicyNode
 from robot_bridge.robot.robot import Input, Output, Robot, simulated
 from robot_bridge.server import RosbridgeServer
@@ -85,7 +86,7 @@ def test_lock_step_is_the_environment_to_the_last_bit(server: RosbridgeServer, t
     out.start()
     back.start()
     policy.infer = watched
-    thread = threading.Thread(target=node.run_lock_step, args=(5.0,))
+    thread = threading.Thread(target=run_lock_step, args=(node, 5.0))
     thread.start()
     try:
         simulation.run(episodes=2)
