@@ -97,7 +97,7 @@ class DeadManSwitch(Permit):
             held, self._unread = self._is_held(message), ""
         except (ValueError, TypeError, AttributeError) as error:
             held, delay, self._unread = False, 0.0, f": {self._switch.topic} cannot be read: {error}"
-        if self._clock() - self._heard > self._switch.max_age:  # what happened meanwhile is not known
+        if self._held and self._clock() - self._heard > self._switch.max_age:  # a hand may have come and gone
             self._let_go = self._pressed = False
         self._held, self._heard = held, self._clock() - delay
         if held:

@@ -26,6 +26,7 @@ from websockets.sync.server import serve
 
 from robot_bridge import check, run
 from robot_bridge.errors import UserError
+from robot_bridge.node import loop
 from robot_bridge.node.peers import require_alone
 from robot_bridge.node.policy_node import PolicyNode
 from robot_bridge.robot.robot import Input, Output
@@ -150,7 +151,7 @@ def test_a_policy_on_a_robot_over_a_real_bridge(server: RosbridgeServer, arm: Ar
     node = PolicyNode(transport, arm_policy(target=0.3), arm_robot(inputs=PATIENT), say=lambda line: None)
     node.open()
     transport.start()
-    thread = threading.Thread(target=node.run)
+    thread = threading.Thread(target=loop.run, args=(node,))
     thread.start()
     try:
         run.enable_when_ready(node, 5.0)

@@ -14,6 +14,7 @@ BUTTON = DeadMan("/joy", 0.2, JOY, button=2)
 TRIGGER = DeadMan("/joy", 0.2, JOY, axis=1, below=-0.5)
 STOP = Interlock("/external_stop")
 SAFETY = Interlock("/safety_mode", "ur_dashboard_msgs/msg/SafetyMode", "mode", allowed=(1, 2), max_age=None)
+DOOR = Interlock("/s", "my_msgs/msg/S", "cell.state", ("open",), name="door")
 CONTROLLERS = ControllerCheck(("arm_controller",), every=0.5, max_age=2.0)
 
 
@@ -251,13 +252,13 @@ def test_a_latched_topic_is_subscribed_anew_until_it_was_heard() -> None:
         (SAFETY, {"mode": True}, "/safety_mode mode cannot be read: it is 'True'"),
         (SAFETY, {"mode": 7}, "/safety_mode mode is 7"),
         (SAFETY, {"mode": 2.0}, ""),
-        (Interlock("/s", "my_msgs/msg/S", "cell.state", ("open",), name="door"), {"cell": {"state": "open"}}, "door is open"),
-        (Interlock("/s", "my_msgs/msg/S", "cell.state", ("open",), name="door"), {"cell": {"state": "shut"}}, ""),
-        (Interlock("/s", "my_msgs/msg/S", "cell.state", ("open",), name="door"), {"cell": 1}, "door cannot be read"),
+        (DOOR, {"cell": {"state": "open"}}, "door is open"),
+        (DOOR, {"cell": {"state": "shut"}}, ""),
+        (DOOR, {"cell": 1}, "door cannot be read: there is no 'state' of cell.state"),
         (Interlock("/s", "my_msgs/msg/S", "code", (0, 9)), {"code": 0}, "/s code is 0"),
         (Interlock("/s", "my_msgs/msg/S", "code", (0, 9)), {"code": False}, "/s code cannot be read: it is 'False'"),
     ],
-)  # fmt: skip
+)
 def test_fields_are_compared_with_values_of_their_kind(interlock: Interlock, message: dict, objection: str) -> None:
     bench = Bench(interlocks=(interlock,))
     bench.step()

@@ -19,6 +19,7 @@ from robot_fakes import LinearPolicy, arm_policy, arm_robot
 from robot_bridge.counters import Counters
 from robot_bridge.errors import UserError
 from robot_bridge.guards.limits import JointLimits
+from robot_bridge.node import loop
 from robot_bridge.node.policy_node import PolicyNode
 from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry
 from robot_bridge.robot.config import load_robot
@@ -175,7 +176,7 @@ def drive(world: Model, robot: Robot, policy: Any, target: Any, tolerance: float
         node.open()
         out.start()
         back.start()
-        threads = [threading.Thread(target=run) for run in (simulation.run, node.run)]
+        threads = [threading.Thread(target=run) for run in (simulation.run, lambda: loop.run(node))]
         for thread in threads:
             thread.start()
         try:
