@@ -1,4 +1,4 @@
-"""What every output is to the policy node: it says guarded commands and makes sure that its part of the robot stands."""
+"""What every output is to the policy node: it says guarded commands, and makes its part of the robot stand."""
 
 from __future__ import annotations
 
