@@ -111,7 +111,7 @@ def topics(findings: Findings, transport: Transport, robot: Robot) -> None:
             findings.add(False, f"{topic} does not exist: expected it to be {how} as {kind}")
         else:
             findings.add(have == kind, f"{topic} is {have}" + ("" if have == kind else f", expected {kind}"))
-    actions = [o.topic for o in robot.outputs if o.kind in ACTIONS]
+    actions = [action for output in robot.outputs for action in output.actions()]
     if actions:
         servers, error = answer(lambda done: transport.action_servers(done, TIMEOUT))
         for action in actions:

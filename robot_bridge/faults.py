@@ -28,12 +28,12 @@ from websockets.sync.client import connect
 
 from robot_bridge.errors import ArgumentParser, command, exit_with
 from robot_bridge.node.policy_node import STOP_ALL
-from robot_bridge.robot.robot import OutputKind
+from robot_bridge.robot.robot import GRIPPERS, OutputKind
 from robot_bridge.simulation.bench import FLOOD, RATE, STALE, START_WITHIN, Bench
 from robot_bridge.simulation.controllers import COMMAND_TIMEOUT
 from robot_bridge.transport import RosbridgeTransport, TransportError
 
-KINDS: tuple[OutputKind, ...] = tuple(kind for kind in get_args(OutputKind) if kind != "gripper")
+KINDS: tuple[OutputKind, ...] = tuple(kind for kind in get_args(OutputKind) if kind not in GRIPPERS)
 """Those that move an arm: a gripper ends its last goal and keeps its grip."""
 WARM_UP, AFTER = 1.0, 1.5  # s of motion before a fault, and of watching after it
 STANDS = 0.5  # s without motion at the end of the watching that are a stand

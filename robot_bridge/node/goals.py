@@ -10,13 +10,14 @@ from robot_bridge.guards.guards import Level
 from robot_bridge.guards.motion import MotionLimiter
 from robot_bridge.node.joints import TrajectorySender
 from robot_bridge.node.sender import Sender
-from robot_bridge.robot.robot import Output, Robot
+from robot_bridge.robot.robot import FRANKA_GRASP, Output, Robot
 from robot_bridge.transport import GoalStatus, Message, Transport
 
 SIGN_WITHIN = 1.0  # s within which a controller gives a sign of a goal that it took: feedback or a result
 GRIPPER_EVERY = 0.25  # s between goals of a gripper, at least
 GRIPPER_STEP = 0.02  # of its range by which it is to move for another goal
 GRIPPER_WITHIN = 10.0  # s in which a goal of a gripper is to be over
+FRANKA_ANY = 0.1  # m; more than a hand opens, so that it may find a thing of any width
 SPARE = 2.0  # s that a goal may take longer than its trajectory
 
 
@@ -182,12 +183,17 @@ class GripperSender(Sender):
         if self._objection:
             return False
         self._sent = position, now
-        said = self.output.scale * position + self.output.offset
-        command = {"position": said, "max_effort": self.output.max_effort}
-        goal = {"command": command}
-        topic, kind = self.output.topic, self.type
-        self.transport.send_goal(topic, kind, goal, feedback=self._sign, result=self._result, timeout=GRIPPER_WITHIN)
+        action, kind, goal = self.goal(outcome, self.output.scale * position + self.output.offset)
+        self.transport.send_goal(action, kind, goal, feedback=self._sign, result=self._result, timeout=GRIPPER_WITHIN)
         return True
+
+    def goal(self, outcome: Outcome, said: float) -> tuple[str, str, Message]:
+        """The action, its type and the goal that bring the gripper to what its messages say as `said`."""
+        return (
+            self.output.topic,
+            self.type,
+            {"command": {"position": said, "max_effort": self.output.max_effort}},
+        )
 
     def objection(self, now: float) -> str:
         return self._objection
@@ -199,3 +205,24 @@ class GripperSender(Sender):
         self._answered |= values is not None
         if not self._answered and status == GoalStatus.UNKNOWN:
             self._objection = f"{self.output.topic} gave no answer to a goal: {error or 'nobody offers it'}"
+
+
+class FrankaGripperSender(GripperSender):
+    """The same by Franka's own actions: Move opens, Grasp closes with the output's force (Move, too, without one).
+
+    A Grasp succeeds at any width here, for the policy does not say how wide the thing is.
+    """
+
+    def begin(self) -> None:
+        super().begin()
+        self._width: float | None = None
+
+    def goal(self, outcome: Outcome, said: float) -> tuple[str, str, Message]:
+        assert self.limiter is not None
+        before, self._width = self._width, said
+        speed = abs(self.output.scale) * float(self.limiter.limits.velocity[self.index].min())
+        goal: Message = {"width": said, "speed": speed}
+        if not self.output.max_effort or before is None or said >= before:
+            return f"{self.output.topic}/move", self.type, goal
+        goal |= {"force": self.output.max_effort, "epsilon": {"inner": FRANKA_ANY, "outer": FRANKA_ANY}}
+        return f"{self.output.topic}/grasp", FRANKA_GRASP, goal

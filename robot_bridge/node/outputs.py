@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from robot_bridge.guards.limits import Array
 from robot_bridge.guards.motion import MotionLimiter
-from robot_bridge.node.goals import FollowSender, GripperSender
+from robot_bridge.node.goals import FollowSender, FrankaGripperSender, GripperSender
 from robot_bridge.node.joints import ArraySender, TrajectorySender
 from robot_bridge.node.sender import Sender
 from robot_bridge.robot.robot import Robot
@@ -20,6 +20,7 @@ SENDERS: dict[str, type[Sender]] = {
     "trajectory": TrajectorySender,
     "follow": FollowSender,
     "gripper": GripperSender,
+    "franka_gripper": FrankaGripperSender,
 }
 """By the kind of an output."""
 

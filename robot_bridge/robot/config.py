@@ -16,7 +16,7 @@ from robot_bridge.guards.guards import GUARDS
 from robot_bridge.guards.limits import PRESETS, JointLimits
 from robot_bridge.guards.settings import STRICT, GuardSettings, Workspace
 from robot_bridge.robot.interlocks import ControllerCheck, DeadMan, Interlock, Name, Start, told
-from robot_bridge.robot.robot import JOINT_STATE, Input, Output, Robot
+from robot_bridge.robot.robot import GRIPPERS, JOINT_STATE, Input, Output, Robot
 from robot_bridge.robot.units import QUANTITIES, Units
 from robot_bridge.robot.yaml_files import near, read_yaml, short, validated
 
@@ -223,7 +223,7 @@ class RobotFile(BaseModel):
             for name in self.commanded(output):
                 if name not in self.joints:
                     yield f"outputs[{i}].joints: '{name}' is not among the joints"
-            gripper = output.kind == "gripper"
+            gripper = output.kind in GRIPPERS
             if not gripper and (output.scale, output.offset, output.max_effort) != (1.0, 0.0, 0.0):
                 yield (
                     f"outputs[{i}]: scale, offset and max_effort are a gripper's, expected none for {output.kind}, "

@@ -28,7 +28,7 @@ from robot_bridge.robot.interlocks import (
 from robot_bridge.robot.units import Unit, Units, unit_of
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
-OutputKind = Literal["velocity", "position", "effort", "trajectory", "follow", "gripper"]
+OutputKind = Literal["velocity", "position", "effort", "trajectory", "follow", "gripper", "franka_gripper"]
 OUTPUT_TYPES: dict[str, str] = {
     "velocity": "std_msgs/msg/Float64MultiArray",
     "position": "std_msgs/msg/Float64MultiArray",
@@ -36,10 +36,15 @@ OUTPUT_TYPES: dict[str, str] = {
     "trajectory": "trajectory_msgs/msg/JointTrajectory",
     "follow": "control_msgs/action/FollowJointTrajectory",
     "gripper": "control_msgs/action/GripperCommand",
+    "franka_gripper": "franka_msgs/action/Move",
 }
 """What each kind of output is sent as."""
 
-ACTIONS = ("follow", "gripper")
+FRANKA_GRASP = "franka_msgs/action/Grasp"
+"""What a franka_gripper closes by."""
+GRIPPERS = ("gripper", "franka_gripper")
+"""The kinds that move a gripper, by one number for all its joints."""
+ACTIONS = ("follow", *GRIPPERS)
 """The kinds that are goals of an action."""
 
 LEADING: tuple[OutputKind, ...] = ("velocity", "position", "trajectory", "follow", "gripper")
@@ -83,15 +88,16 @@ class Output:
 
     Attributes:
         kind: a velocity, position or effort per joint in a Float64MultiArray, a JointTrajectory on a topic,
-            FollowJointTrajectory goals, or GripperCommand goals (one number for all joints: the mean of their
-            positions).
-        topic: of the controller, or its action's name.
+            FollowJointTrajectory goals, or a gripper's goals (one number for all joints: the mean of their
+            positions), by GripperCommand or by Franka's own Move and Grasp.
+        topic: of the controller, or its action's name; of a franka_gripper, the name before `/move` and `/grasp`.
         joints: the policy's names, in the controller's order; in a file, none are all of the robot's.
         horizon: s into the future that a trajectory reaches, None for 0.1 or three periods; at its end the robot
             stands. So the robot stops by itself when nothing follows.
         scale, offset: of a gripper: a goal says `scale` times the mean position of its joints (rad, m), plus `offset`.
             A scale of 2 is the width between two fingers.
-        max_effort: of a gripper's goals, N or N m; 0 leaves it to the gripper.
+        max_effort: of a gripper's goals, N or N m; 0 leaves it to the gripper. A franka_gripper closes by Grasp with
+            this force, or by Move without one.
         names: names that its messages have for joints, where they are not the robot's; policy's name -> this topic's.
         units: how its messages say numbers, where it is not as the robot's `units` have it.
     """
@@ -105,6 +111,12 @@ class Output:
     offset: Annotated[float, between(-1e4, 1e4)] = 0.0
     names: dict[str, Name] = field(default_factory=dict)
     units: Units = field(default_factory=dict)
+
+    def actions(self) -> list[str]:
+        """Names of the actions whose servers it needs."""
+        if self.kind == "franka_gripper":
+            return [f"{self.topic}/move", f"{self.topic}/grasp"] if self.max_effort else [f"{self.topic}/move"]
+        return [self.topic] if self.kind in ACTIONS else []
 
     def steps(self, rate: float) -> int:
         """How many periods of a loop of `rate` Hz a trajectory reaches ahead."""

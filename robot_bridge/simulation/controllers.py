@@ -9,13 +9,14 @@ end a trajectory stands. Of several controllers of one joint the one that was co
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
 
 from robot_bridge.counters import Counters
 from robot_bridge.guards.limits import Array
-from robot_bridge.robot.robot import OUTPUT_TYPES, Output, Robot
+from robot_bridge.robot.robot import FRANKA_GRASP, OUTPUT_TYPES, Output, Robot
 from robot_bridge.robot.units import QUANTITIES, Conversion
 from robot_bridge.transport import Closable, GoalHandle, GoalStatus, Message, Transport
 
@@ -280,13 +281,13 @@ class GripperController(Controller):
 
     def on_goal(self, goal: Message, handle: GoalHandle) -> None:
         """A goal; it ends when the joints are there, or when they have not moved for `STALLED` seconds."""
-        position = goal.get("command", {}).get("position")
-        if not isinstance(position, int | float) or not np.isfinite(position):
+        said = self.asked(goal)
+        if not isinstance(said, int | float) or not np.isfinite(said):
             self.host.counters.add("refused.goal")
             handle.result({}, GoalStatus.ABORTED)
             return
         handle.on_cancel(lambda: self.host.submit(lambda: self._cancel(handle)))
-        self._submit(lambda: self._take((position - self.output.offset) / self.output.scale, handle))
+        self._submit(lambda: self._take((said - self.output.offset) / self.output.scale, handle))
 
     def _take(self, target: float, handle: GoalHandle) -> None:
         self.clear()
@@ -311,9 +312,33 @@ class GripperController(Controller):
             self._moved, self._before = now, here
         reached = abs(here - self._target) <= REACHED
         if self._goal is not None and (reached or now - self._moved > STALLED):
-            values = {"position": here * self.output.scale + self.output.offset, "effort": 0.0}
-            self._goal.result(values | {"stalled": not reached, "reached_goal": reached}, GoalStatus.SUCCEEDED)
+            values = self.outcome(here * self.output.scale + self.output.offset, reached)
+            self._goal.result(values, GoalStatus.SUCCEEDED)
             self._goal = None
+
+    def asked(self, goal: Message) -> object:
+        """What a goal wants, as the gripper's messages say it."""
+        return goal.get("command", {}).get("position")
+
+    def outcome(self, said: float, reached: bool) -> Message:
+        """The values of a result."""
+        return {"position": said, "effort": 0.0, "stalled": not reached, "reached_goal": reached}
+
+
+class FrankaGripperController(GripperController):
+    """Franka's Move and Grasp. A Grasp closes until it cannot; force and speed are not simulated."""
+
+    def open(self, transport: Transport) -> Closable:
+        both = ExitStack()
+        for action, kind in (("move", OUTPUT_TYPES["franka_gripper"]), ("grasp", FRANKA_GRASP)):
+            both.callback(transport.advertise_action(f"{self.output.topic}/{action}", kind, self.on_goal).close)
+        return both
+
+    def asked(self, goal: Message) -> object:
+        return goal.get("width")
+
+    def outcome(self, said: float, reached: bool) -> Message:
+        return {"success": True, "error": ""}
 
 
 CONTROLLERS: dict[str, type[Controller]] = {
@@ -323,6 +348,7 @@ CONTROLLERS: dict[str, type[Controller]] = {
     "trajectory": TrajectoryController,
     "follow": FollowController,
     "gripper": GripperController,
+    "franka_gripper": FrankaGripperController,
 }
 """By the kind of an output."""
 

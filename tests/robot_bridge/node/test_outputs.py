@@ -331,3 +331,29 @@ def test_a_gripper_that_closed_on_something_is_no_objection() -> None:
     bench.wire.results[1](None, GoalStatus.UNKNOWN, "no answer within 10 s")  # overtaken
     moved(bench, 5)
     assert bench.node.state == "active"
+
+
+def test_frankas_hand_opens_by_move_and_closes_by_grasp() -> None:
+    outputs = (Output("franka_gripper", "/hand", ("a", "b"), scale=2.0, max_effort=20.0),)
+    policy = arm_policy(target=0.5)
+    bench = Bench(policy, outputs=outputs, limits=LIMITS, max_lead=5.0)
+    bench.enable()
+    moved(bench, 100)
+    opening = list(bench.wire.goals)
+    assert {action for action, _ in opening} == {"/hand/move"}
+    assert opening[-1][1] == {"width": pytest.approx(2.0 * 0.5, abs=0.1), "speed": 2.0 * LIMITS.velocity.min()}
+    policy.bias = -policy.bias
+    moved(bench, 150)
+    action, goal = bench.wire.goals[-1]
+    assert (action, goal["force"]) == ("/hand/grasp", 20.0)
+    assert goal["width"] == pytest.approx(2.0 * -0.5, abs=0.1)
+    assert min(goal["epsilon"].values()) >= 0.08  # as wide as the hand opens: whatever is there is held
+
+
+def test_frankas_hand_without_a_force_only_moves() -> None:
+    output = Output("franka_gripper", "/hand", ("a", "b"), scale=2.0)
+    assert output.actions() == ["/hand/move"]
+    bench = Bench(arm_policy(target=-0.5), outputs=(output,), limits=LIMITS, max_lead=5.0)
+    bench.enable()
+    moved(bench, 100)
+    assert {action for action, _ in bench.wire.goals} == {"/hand/move"}

@@ -23,7 +23,7 @@ from robot_bridge.node import loop
 from robot_bridge.node.policy_node import PolicyNode
 from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry
 from robot_bridge.robot.config import load_robot
-from robot_bridge.robot.robot import Input, Output, Robot
+from robot_bridge.robot.robot import Input, Output, OutputKind, Robot
 from robot_bridge.server import RosbridgeServer
 from robot_bridge.simulation.controllers import GripperController, Host, Reference
 from robot_bridge.simulation.model import Model, find_model
@@ -214,13 +214,14 @@ def test_one_config_drives_a_twin_by_every_kind_of_output(tmp_path: Path, kind: 
     assert drive(model(tmp_path, robot), robot, arm_policy(), [0.5, 0.5]) == 0
 
 
-def test_a_gripper_is_closed_by_its_action(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["gripper", "franka_gripper"])
+def test_a_gripper_is_closed_by_its_action(tmp_path: Path, kind: OutputKind) -> None:
     """Beside an arm of velocities. The server of its action wants widths."""
     joints = {"a": "arm_a", "b": "arm_b", "l": "left_finger", "r": "right_finger"}
     limits = JointLimits([-1, -1, 0, 0], [1, 1, 0.04, 0.04], [1, 1, 0.05, 0.05], [5, 5, 1, 1], [500, 500, 99, 99])
     outputs = (
         Output("velocity", "/arm/commands", ("a", "b")),
-        Output("gripper", "/hand/grip", ("l", "r"), scale=2.0, max_effort=10.0),
+        Output(kind, "/hand/grip", ("l", "r"), scale=2.0, max_effort=10.0),
     )
     inputs = (Input("/joint_states", max_age=0.5, check_stamps=False),)
     robot = arm_robot(joints=joints, inputs=inputs, outputs=outputs, limits=limits)
