@@ -78,7 +78,8 @@ def check(transport: Transport, policy: Policy, robot: Robot, seconds: float = 2
 
         return hear
 
-    subscriptions = [transport.subscribe(s.topic, s.type, listener(i)) for i, s in enumerate(robot.inputs)]
+    subscriptions = observer.transforms.open(transport)
+    subscriptions += [transport.subscribe(s.topic, s.type, listener(i)) for i, s in enumerate(robot.inputs)]
     time.sleep(seconds)
     snapshot = observer.snapshot()
     for subscription in subscriptions:

@@ -12,6 +12,17 @@ from robot_bridge.guards.limits import Array
 ANGLES = ("roll", "pitch", "yaw")
 """Of a quaternion, rad, about the fixed axes x, y and z, one after the other: ROS's convention (REP 103)."""
 
+POSES = {
+    "geometry_msgs/msg/PoseStamped": "pose",
+    "geometry_msgs/msg/Pose": "",
+    "geometry_msgs/msg/PoseWithCovarianceStamped": "pose.pose",
+    "nav_msgs/msg/Odometry": "pose.pose",
+}
+"""Messages that tell a pose, and its path in them."""
+
+FRAMED = tuple(kind for kind in POSES if kind != "geometry_msgs/msg/Pose")
+"""Those that name the frame of their pose, in their header."""
+
 
 def number_at(message: Any, path: str) -> float:
     """The number at a path; NaN where it is None, which is rosbridge's NaN.
@@ -65,6 +76,13 @@ def with_number(message: Any, path: str, value: float) -> Any:
         turned[ANGLES.index(key)] = value
         return message | dict(zip("xyzw", quaternion(turned), strict=True))
     return message | {key: with_number(message.get(key), rest, value) if rest else value}
+
+
+def with_numbers(message: Any, numbers: dict[str, float]) -> Any:
+    """A message with numbers at paths."""
+    for path in sorted(numbers, key=lambda path: path.endswith("pitch")):  # the last, for it may hide the others
+        message = with_number(message, path, numbers[path])
+    return message
 
 
 def angles(rotation: Any) -> Array:

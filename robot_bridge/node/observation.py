@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from robot_bridge.counters import Counters
 from robot_bridge.guards.limits import Array
 from robot_bridge.node.sender_clock import SenderClock, seconds
+from robot_bridge.node.transforms import Transforms
 from robot_bridge.paths import as_number, number_at
 from robot_bridge.robot.bundle import Policy
 from robot_bridge.robot.robot import JOINT_STATE, Input, Robot
@@ -67,6 +68,7 @@ class Observer:
         self.counters = Counters()
         self.complaints: dict[str, str] = {}
         """By topic, what was wrong with the latest message that was malformed."""
+        self.transforms = Transforms(robot)
         self._robot, self._lock = robot, threading.Lock()
         known, entries, n = policy.observation(), policy.description.observations, len(robot.joints)
         # All numbers: those of the observation, then the joints' positions.
@@ -100,6 +102,7 @@ class Observer:
             if source.type == JOINT_STATE:
                 self._take_joint_state(number, source, message, now - delay)
             else:
+                message = self.transforms.expected(message, source)
                 told = np.array([number_at(message, path) for path in source.fields.values()])
                 self._take(number, self._fields[number], {"": told}, now - delay)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
@@ -220,5 +223,5 @@ def _unwrapped(measured: Array, before: Array, turn: Array) -> Array:
 
 
 def _told(error: Exception) -> str:
-    text = " ".join(str(error).split())[:100]
+    text = " ".join(str(error).split())[:200]
     return f"no {text}" if isinstance(error, KeyError) else text or type(error).__name__

@@ -142,7 +142,7 @@ class PolicyNode:
         add(transport.advertise(f"{self.name}/stop", EMPTY))
         for topic in dict.fromkeys((f"{self.name}/stop", STOP_ALL)):
             add(transport.subscribe(topic, EMPTY, self._on_stop))
-        self._closables += self._managed.open()
+        self._closables += self._managed.open() + self.observer.transforms.open(transport)
         self._closables += self.diagnostics.open(self._on_rival)
         add(transport.on_connection(self._on_connection))
 

@@ -15,6 +15,7 @@ from robot_bridge.errors import UserError, unknown
 from robot_bridge.guards.guards import GUARDS
 from robot_bridge.guards.limits import PRESETS, JointLimits
 from robot_bridge.guards.settings import STRICT, GuardSettings, Workspace
+from robot_bridge.paths import FRAMED
 from robot_bridge.robot.interlocks import ControllerCheck, DeadMan, Interlock, Name, Start, told
 from robot_bridge.robot.robot import GRIPPERS, JOINT_STATE, Input, Output, Robot
 from robot_bridge.robot.units import QUANTITIES, Units
@@ -194,6 +195,10 @@ class RobotFile(BaseModel):
                 yield f"inputs[{i}].fields: missing: what does the observation take from a {source.type}?"
             if source.type == JOINT_STATE and source.fields:
                 yield f"inputs[{i}].fields: given, but a JointState is read by its joints' names"
+            if source.frame and source.type not in FRAMED:
+                yield f"inputs[{i}].frame: given, but a {source.type} names none; poses that do: {', '.join(FRAMED)}"
+            if source.transform and not source.frame:
+                yield f"inputs[{i}].transform: into which frame? give inputs[{i}].frame"
             if source.type != JOINT_STATE and source.names:
                 yield f"inputs[{i}].names: given, but a {source.type} is read by its fields"
         yield from self._output_contradictions()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from robot_bridge.bounds import between
@@ -59,6 +59,9 @@ def _known_kind(kind: object) -> object:
     return kind
 
 
+Frame = Annotated[str, AfterValidator(lambda name: name.lstrip("/"))]
+
+
 @checked_dataclass(frozen=True, config=STRICT)
 class Input:
     """A topic that observations come from.
@@ -68,6 +71,8 @@ class Input:
         max_age: s; an older message halts the robot.
         fields: for other types than JointState: name in the observation -> path in the message ("pose.position.x").
         names: for a JointState: names it has for joints, where they are not the robot's; policy's name -> this topic's.
+        frame: for a pose: the frame it is to be in. Messages of another, or of none, are refused.
+        transform: rather than to refuse a pose of another frame, move it by what /tf and /tf_static say.
         units: how it says numbers, where it is not as the robot's `units` have it.
         check_stamps: whether a message that took longer than others by its stamp counts as that much older. Off where
             the sender's clock runs at another pace than this computer's: a simulator's.
@@ -78,6 +83,8 @@ class Input:
     max_age: Annotated[float, between(1e-3, 10.0)] = 0.1
     fields: dict[str, str] = field(default_factory=dict)
     check_stamps: bool = True
+    frame: Frame = ""
+    transform: bool = False
     names: dict[str, Name] = field(default_factory=dict)
     units: Units = field(default_factory=dict)
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from robot_bridge.errors import UserError
 from robot_bridge.guards.limits import Array
-from robot_bridge.paths import with_number
+from robot_bridge.paths import with_numbers
 from robot_bridge.robot.bundle import Description
 from robot_bridge.robot.robot import Input, Robot
 from robot_bridge.simulation.controllers import Reference
@@ -128,13 +128,12 @@ class Environment:
         return {name: float(self._observation[i]) for name, i in self._numbers.items()}
 
     def message(self, source: Input) -> Message | None:
-        message: Message = {}
-        for name, path in source.fields.items():
-            if name not in self._places:
-                return None
-            value = float(self._observation[self._places[name]])
-            message = with_number(message, path, self._robot.unit(name, source).said(value))
-        return message
+        if not all(name in self._places for name in source.fields):
+            return None
+        known = {name: float(self._observation[self._places[name]]) for name in source.fields}
+        return with_numbers(
+            {}, {path: self._robot.unit(name, source).said(known[name]) for name, path in source.fields.items()}
+        )
 
     def truth(self) -> tuple[Array, Array] | None:
         if self._true is None:

@@ -22,6 +22,7 @@ import numpy as np
 from robot_bridge.errors import UserError, unknown
 from robot_bridge.guards.kinematics import mimics
 from robot_bridge.guards.limits import Array
+from robot_bridge.paths import POSES
 from robot_bridge.robot.robot import Input, Robot
 from robot_bridge.simulation.controllers import Reference
 from robot_bridge.simulation.graphics import choose_gl, no_drawing
@@ -33,13 +34,6 @@ STEP = 0.01  # s between reports of the state, about
 STIFFNESS = 0.1  # of a drive: its natural frequency in radians per time step of the model
 OVERSPEED = 2.0  # times the speed that the robot's config allows: drives go no faster, whatever is asked
 LEAD = 0.05  # rad or m that a drive's set-point may lead a joint that is held fast, where velocities are commanded
-POSES = {
-    "geometry_msgs/msg/PoseStamped": ("pose",),
-    "geometry_msgs/msg/Pose": (),
-    "geometry_msgs/msg/PoseWithCovarianceStamped": ("pose", "pose"),
-    "nav_msgs/msg/Odometry": ("pose", "pose"),
-}
-"""Messages that tell the pose of a body, and where in them."""
 
 
 def find_model(name: str) -> Path:
@@ -215,8 +209,8 @@ class Model:
         w, x, y, z = self.data.xquat[body].tolist()
         position = dict(zip("xyz", self.data.xpos[body].tolist(), strict=True))
         message: Message = {"position": position, "orientation": {"x": x, "y": y, "z": z, "w": w}}
-        for part in reversed(POSES[source.type]):
-            message = {part: message}
+        for part in reversed(POSES[source.type].split(".")):
+            message = {part: message} if part else message
         return message
 
     def truth(self) -> tuple[Array, Array] | None:

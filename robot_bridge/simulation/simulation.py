@@ -345,7 +345,7 @@ class Simulation:
             else:
                 message = self.world.message(source)
             if message is not None and source.topic in self._stamped:
-                message = {"header": header} | message
+                message = {"header": header | {"frame_id": source.frame}} | message
             if message is not None and i == 0:
                 message = self._sense(message)
             if message is not None:

@@ -1,7 +1,6 @@
 """Frames and the transforms between them, in the shape of ROS 2's `tf2_ros`: buffer, listener, broadcasters."""
 
-from robot_bridge.ros.tf2_ros.buffer import (
-    Buffer,
+from robot_bridge.frames import (
     ConnectivityException,
     ExtrapolationException,
     InvalidArgumentException,
@@ -9,6 +8,7 @@ from robot_bridge.ros.tf2_ros.buffer import (
     TimeoutException,
     TransformException,
 )
+from robot_bridge.ros.tf2_ros.buffer import Buffer
 from robot_bridge.ros.tf2_ros.static_transform_broadcaster import StaticTransformBroadcaster
 from robot_bridge.ros.tf2_ros.transform_broadcaster import TransformBroadcaster
 from robot_bridge.ros.tf2_ros.transform_listener import TransformListener
