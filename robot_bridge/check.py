@@ -148,7 +148,7 @@ def observation(findings: Findings, policy: Policy, robot: Robot, values: np.nda
         findings.add(False, f"no input gives the position of {', '.join(unmeasured)}")
     if missing or unmeasured:
         return
-    novelty = float(np.max(policy.novelty(values, policy.infer(values))))
+    novelty = float(np.max(policy.novelty(values, np.atleast_2d(policy.infer(policy.repeated(values)))[0])))
     if unlike := policy.outside(values):
         findings.add(False, f"far out of the training data (units? zero?): {', '.join(unlike)}")
     findings.add(None if novelty > 1.0 else True, f"novelty {novelty:.2f} (1 is what held-out data reach)")

@@ -20,7 +20,7 @@ from lapo_tf import runtime
 from lapo_tf.data import OfflineDataset
 from lapo_tf.data.split import split
 from lapo_tf.runs.conversion import MAX_DIFFERENCE, compare, onnx_policy, to_litert, write_onnx, write_saved_model
-from lapo_tf.runs.novelty import MARGIN, NOVEL, fit_whitening, has_cvae, held_out_scores, novelty_function, varying
+from lapo_tf.runs.novelty import MARGIN, has_cvae, novelty_function
 from lapo_tf.runs.run import Rollout, Run
 from lapo_tf.tasks.names import Names, recorded_names
 from lapo_tf.tasks.task import HELD_OUT, SCORE
@@ -35,6 +35,7 @@ from robot_bridge.robot.bundle import (
     Policy,
     StartEntry,
 )
+from robot_bridge.robot.novelty import NOVEL, fit_whitening, held_out_scores, varying
 
 COMPARED = 1000  # observations of the data that the trained and the exported policy are compared on
 HELD_OUT_STEPS = 2000  # at most so many are tried where there is no simulator
@@ -97,7 +98,8 @@ def export(
     expected = agent.act(some)
     with tempfile.TemporaryDirectory(dir=out, prefix=".export-") as temporary:
         unfinished = Path(temporary)
-        novelty = novelty_function(agent, fit_whitening(observations, varies), with_cvae)
+        whitening = fit_whitening(observations, varies)
+        novelty = novelty_function(agent, whitening.mean, whitening.matrix, with_cvae)
         write_saved_model(agent, novelty, unfinished / SAVED_MODEL)
         models = {MODEL: to_litert(unfinished / SAVED_MODEL, "act")}
         models[NOVELTY] = to_litert(unfinished / SAVED_MODEL, "novelty")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from robot_bridge.guards.guards import GUARDS, Guard, Level, Memory, MotionGuard, RobotState, Setup
+from robot_bridge.guards.guards import GUARDS, Guard, Level, Memory, MotionGuard, PlanGuard, RobotState, Setup
 from robot_bridge.guards.limits import Array
 from robot_bridge.guards.motion import MotionLimiter
 from robot_bridge.guards.settings import Mode
@@ -48,6 +48,12 @@ class Outcome:
         """The most severe verdict in words."""
         worst = _worst(self.verdicts)
         return str(worst) if worst and worst.level > Level.OK else ""
+
+    @property
+    def interrupts(self) -> bool:
+        """Whether something else than the lack of a plan keeps the robot from doing what is planned."""
+        halts = (v for v in self.verdicts if v.level >= Level.HOLD and not v.monitored)
+        return any(verdict.guard != PlanGuard.name for verdict in halts)
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ class RobotState:
         interlock: what an interlock objects to; empty if nothing.
         controller: what a controller objects to; empty if nothing.
         by_policy: whether the policy moves it, and not the way to its start pose.
+        plan: why nothing is planned that might be executed; empty if something is.
     """
 
     time: float
@@ -71,6 +72,7 @@ class RobotState:
     interlock: str = ""
     controller: str = ""
     by_policy: bool = True
+    plan: str = ""
 
 
 @dataclass(frozen=True)
@@ -252,6 +254,19 @@ class NoveltyGuard(Guard):
         if memory.novel_since is not None and now - memory.novel_since >= s.patience:
             return Judgement(command * s.slow_to, Level.LIMITED, reason, memory)
         return Judgement(command, memory=memory)
+
+
+class PlanGuard(Guard):
+    """After an interruption nothing moves before the policy was asked anew."""
+
+    name = "plan"
+    sees = "what was planned before a HOLD or a stop is out of date, and the policy was not asked since"
+    does = "HOLD, until it was asked"
+    always_on = True
+
+    def judge(self, command: Array, state: RobotState, memory: Memory) -> Judgement:
+        waits = state.plan and state.by_policy
+        return _halt(command, Level.HOLD, state.plan) if waits else Judgement(command)
 
 
 def _since(before: float | None, is_so: bool, now: float) -> float | None:

@@ -71,7 +71,7 @@ def run_lock_step(node: PolicyNode, timeout: float = 30.0) -> None:
                 node.say(f"not enabled: {why}")
                 continue
         done, begin = stamp, node.clock()
-        node.inference.restart()
+        node.inference.advance()
         outcome = node.tick(begin)
         while not node.sent and not node.ending:  # the simulation waits for it
             time.sleep(0.005)

@@ -75,7 +75,7 @@ class PolicyNode:
         self.chain = Chain.of(robot.setup())
         self.memory = self.chain.begin(np.zeros(len(robot.joints)))
         self.states = States(self._changed)
-        self.inference = Inference(policy, robot)
+        self.inference = Inference(policy, robot, clock)
         self.senders = senders(robot, self.chain.limiter, transport)
         self.shadow = Shadow(self.senders, self.observer.counters)
         self.timing = Timing(1.0 / robot.rate)
@@ -321,8 +321,10 @@ class PolicyNode:
             self.states.stop(Verdict("node", Level.STOP, "the start pose was not reached in time"))
 
     def _ask(self, snapshot: Snapshot, now: float) -> None:
+        latest = self.latest
+        interrupted = latest is None or latest[0].interrupts or not latest[1].by_policy
         try:
-            if self.inference.ask(snapshot, now):
+            if self.inference.step(snapshot, now, interrupted=interrupted):
                 self._trouble = ""
                 if self.log is not None and self.state == "active" and self._approach is None:
                     wish = self.inference.wish
@@ -353,6 +355,7 @@ class PolicyNode:
             interlock=interlock,
             controller=next(filter(None, objections), ""),
             by_policy=self._approach is None,
+            plan=self.inference.waits,
         )
 
     def _decide(self, state: RobotState) -> Outcome:

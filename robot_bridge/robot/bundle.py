@@ -5,6 +5,9 @@
     policy.json       the layout of both by name, units, rate, task, score, provenance, thresholds, checksums
 
 `python -m lapo_tf.export RUN` writes it. Running it takes numpy and `ai-edge-litert`, nothing else.
+
+`python -m robot_bridge.bundle` writes one of a model of one's own, which `Model` describes. There may be `policy.onnx`
+in place of `policy.tflite`, for which one needs `onnxruntime`; and `novelty.npz`, a `Whitening`, or no novelty at all.
 """
 
 from __future__ import annotations
@@ -17,11 +20,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from robot_bridge.bounds import between
 from robot_bridge.errors import UserError
+from robot_bridge.robot.models import LiteRtModel, OnnxModel, OnnxPolicy, Runnable
+from robot_bridge.robot.novelty import Whitening
 from robot_bridge.robot.yaml_files import spelled
 
 LOGGER = logging.getLogger(__name__)
@@ -30,6 +35,7 @@ FORMAT = 1
 """Version of the bundle's layout that this code reads."""
 
 MODEL, NOVELTY, DESCRIPTION = "policy.tflite", "novelty.tflite", "policy.json"
+ONNX_MODEL, WHITENING = "policy.onnx", "novelty.npz"
 
 # How far beyond the data's extremes a number may lie before `Policy.outside` names it: a multiple of their distance
 # (finer differences are the novelty scores' business), and for numbers that never changed in the data a share of their
@@ -43,6 +49,7 @@ CHECKSUM = "description_sha256"
 STRICT = ConfigDict(extra="forbid")
 Finite = Annotated[float, between(-1e30, 1e30)]
 Positive = Annotated[float, between(1e-12, 1e12)]
+Count = Annotated[int, Field(ge=1, le=10_000, strict=True)]
 
 
 def _quantity(name: str) -> str:
@@ -135,6 +142,40 @@ class NoveltyScore:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Model:
+    """What goes into the policy's model, what comes out, and how much of it is executed.
+
+    Attributes:
+        file: in the bundle.
+        input, output: names of its tensors.
+        shape: of the input; empty for [1, obs]. The output has chunk * act numbers.
+        history: how many observations it is shown, at the control rate, oldest first.
+        chunk: how many actions it answers, the first one for now, the others at the control rate.
+        horizon: how many of them are executed before it is asked anew.
+        normalised: its actions are -1 to 1, for `low` to `high` of each.
+        bounded: its actions lie within their bounds, without being brought there.
+    """
+
+    file: str = MODEL
+    input: str = "observation"
+    output: str = "action"
+    shape: tuple[Count, ...] = ()
+    history: Count = 1
+    chunk: Count = 1
+    horizon: Count = 1
+    normalised: bool = False
+    bounded: bool = True
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Model:
+        if self.file not in (MODEL, ONNX_MODEL):
+            raise ValueError(f"file '{self.file}': expected {MODEL} or {ONNX_MODEL}")
+        if self.horizon > self.chunk:
+            raise ValueError(f"horizon {self.horizon}: expected at most the chunk's {self.chunk} action(s)")
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
 class Description:
     """`policy.json`."""
 
@@ -159,6 +200,7 @@ class Description:
 
     start: tuple[StartEntry, ...] = ()
     """Of the joints whose positions are observed; empty in older bundles."""
+    model: Model = field(default_factory=Model)
 
     def normalized(self, total: float) -> float:
         """The normalized score of an episode's return; the return itself where no scores are known."""
@@ -208,7 +250,8 @@ class Description:
 
     def to_json(self) -> str:
         """What `read` reads."""
-        values = json.loads(json.dumps({k: _plain(v) for k, v in vars(self).items()}))
+        values = {k: _plain(v) for k, v in vars(self).items() if v != Model()}  # unknown to older versions
+        values = json.loads(json.dumps(values))
         values = {"format": FORMAT, CHECKSUM: _checksum(values)} | values
         return json.dumps(values, indent=1, allow_nan=False) + "\n"
 
@@ -225,49 +268,36 @@ def _plain(value: Any) -> Any:
     return vars(value) if hasattr(value, "__dataclass_fields__") else value
 
 
-class _Model:
-    """A LiteRT model with named inputs and one output, all [1, n] of float32."""
-
-    def __init__(self, name: str, content: bytes, inputs: dict[str, int], output: str, size: int) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        try:
-            self._interpreter = Interpreter(model_content=content, num_threads=1)
-            self._interpreter.allocate_tensors()
-            (key,) = self._interpreter.get_signature_list()
-            signature = self._interpreter.get_signature_runner(key)
-        except (ValueError, RuntimeError) as error:
-            raise UserError(f"{name} is no LiteRT model ({str(error).splitlines()[0]}): export it again") from None
-        into, out = signature.get_input_details(), signature.get_output_details()
-        found = {name: tuple(int(n) for n in detail["shape"]) for name, detail in (into | out).items()}
-        expected = {name: (1, n) for name, n in (inputs | {output: size}).items()}
-        if found != expected:
-            raise UserError(f"{name} has {found}, but {DESCRIPTION} says {expected}: export the bundle again")
-        self._inputs = [into[name]["index"] for name in inputs]
-        self._output = out[output]["index"]
-
-    def __call__(self, *values: np.ndarray) -> np.ndarray:
-        for index, value in zip(self._inputs, values, strict=True):
-            self._interpreter.set_tensor(index, value[None])
-        self._interpreter.invoke()
-        return self._interpreter.get_tensor(self._output)[0]
-
-
 class Policy:
     """A loaded bundle. Its methods may be called from one thread at a time."""
 
     def __init__(self, description: Description, models: dict[str, bytes]) -> None:
+        """
+        Args:
+            description: says what the models are.
+            models: contents of the bundle's files, by name.
+
+        Raises:
+            UserError: they are not what the description says.
+        """
         self.description = d = description
         obs, act = len(d.observations), len(d.actions)
-        inputs = {"observation": obs}
-        self._policy = _Model(MODEL, models[MODEL], inputs, "action", act)
-        self._scores = _Model(NOVELTY, models[NOVELTY], inputs | {"action": act}, "novelty", len(d.novelty))
+        self._seen = (obs,) if d.model.history == 1 else (d.model.history, obs)
+        self._planned = (act,) if d.model.chunk == 1 else (d.model.chunk, act)
+        self._policy = _policy(d.model, models[d.model.file], self._seen, self._planned)
+        self._scores: Runnable | Whitening | None = None
+        if NOVELTY in models:
+            inputs = {"observation": (1, obs), "action": (1, act)}
+            self._scores = LiteRtModel(NOVELTY, models[NOVELTY], inputs, "novelty", (1, len(d.novelty)))
+        elif WHITENING in models:
+            self._scores = Whitening.from_bytes(models[WHITENING])
         self._thresholds = np.array([score.threshold for score in d.novelty], np.float32)
         self._constants = {i: e.constant for i, e in enumerate(d.observations) if e.constant is not None}
         low, high = (np.array([getattr(e, end) for e in d.observations]) for end in ("low", "high"))
         size = np.maximum(1.0, np.maximum(np.abs(low), np.abs(high)))
         slack = np.maximum(RANGE_SLACK * (high - low), CONSTANT_SLACK * size)
         self._low, self._high = low - slack, high + slack
+        self._bounds = [np.array([getattr(a, end) for a in d.actions], np.float32) for end in ("low", "high")]
 
     @staticmethod
     def load(folder: Path | str) -> Policy:
@@ -278,8 +308,9 @@ class Policy:
         """
         folder = Path(folder)
         description = Description.read(folder)
+        novelty = () if not description.novelty else (WHITENING,) if WHITENING in description.sha256 else (NOVELTY,)
         models = {}
-        for name in (MODEL, NOVELTY):
+        for name in (description.model.file, *novelty):
             try:
                 models[name] = (folder / name).read_bytes()
             except FileNotFoundError:
@@ -295,19 +326,37 @@ class Policy:
     def infer(self, observation: np.ndarray) -> np.ndarray:
         """The raw action [act], float32, for a raw observation [obs].
 
+        A policy with a history takes [history, obs], oldest first; one with chunks gives [chunk, act], first one first.
+
         Raises:
             ValueError: the observation has another shape.
         """
-        return self._policy(self._checked(observation))
+        actions = self._policy(self._checked(observation, self._seen)).reshape(self._planned)
+        low, high = self._bounds
+        if self.description.model.normalised:
+            actions = low + 0.5 * (actions + 1.0) * (high - low)
+        return actions if self.description.model.bounded else np.clip(actions, low, high)
+
+    def repeated(self, observation: np.ndarray) -> np.ndarray:
+        """What `infer` takes at the beginning, when there is no other observation [obs] yet."""
+        return np.broadcast_to(observation, self._seen)
 
     def novelty(self, observation: np.ndarray, action: np.ndarray) -> np.ndarray:
-        """The novelty scores [k] in units of their thresholds: above 1 is unlike the training data."""
-        return self._scores(self._checked(observation), np.asarray(action, np.float32)) / self._thresholds
+        """The novelty scores [k] of an observation [obs] and an action [act], in units of their thresholds.
 
-    def _checked(self, observation: np.ndarray) -> np.ndarray:
+        Above 1 is unlike the training data. A bundle without scores says 0.
+        """
+        values = self._checked(observation, (len(self.description.observations),))
+        if self._scores is None:
+            return np.zeros(1, np.float32)
+        if isinstance(self._scores, Whitening):
+            return self._scores.score(values[None]) / self._thresholds
+        return self._scores(values, np.asarray(action, np.float32)) / self._thresholds
+
+    def _checked(self, observation: np.ndarray, expected: tuple[int, ...]) -> np.ndarray:
         values = np.asarray(observation, np.float32)
-        if values.shape != (len(self.description.observations),):
-            raise ValueError(f"observation of shape {values.shape}: expected ({len(self.description.observations)},)")
+        if values.shape != expected:
+            raise ValueError(f"observation of shape {values.shape}: expected {expected}")
         return values
 
     def observation(self) -> np.ndarray:
@@ -321,3 +370,10 @@ class Policy:
         """Names of the numbers that lie beyond the training data's extremes by more than `RANGE_SLACK`."""
         beyond = (observation < self._low) | (observation > self._high)
         return [self.description.observations[i].name for i in np.flatnonzero(beyond)]
+
+
+def _policy(model: Model, content: bytes, seen: tuple[int, ...], planned: tuple[int, ...]) -> Runnable:
+    """The policy's model, loaded: what is `seen` -> what is `planned`, or as many numbers in a row."""
+    if model.file == ONNX_MODEL:
+        return OnnxPolicy(OnnxModel(ONNX_MODEL, content), model.input, model.shape or (1, *seen), model.output)
+    return LiteRtModel(MODEL, content, {model.input: (1, *seen)}, model.output, (1, *planned))

@@ -22,6 +22,9 @@ class LinearPolicy:
     def infer(self, observation: np.ndarray) -> np.ndarray:
         return np.clip(self.weights @ np.float32(observation) + self.bias, -1, 1).astype(np.float32)
 
+    def repeated(self, observation: np.ndarray) -> np.ndarray:
+        return observation
+
     def novelty(self, observation: np.ndarray, action: np.ndarray) -> np.ndarray:
         return self.score
 

@@ -148,7 +148,7 @@ def test_kitchen_names_match_the_model() -> None:
 
 
 def test_observation_novelty_is_a_whitened_distance(policy: Policy) -> None:
-    from lapo_tf.runs.novelty import RIDGE
+    from robot_bridge.robot.novelty import RIDGE
 
     data = observations()[:, :-1].reshape(-1, 4)[:, :3].astype(np.float64)
     mean, std = data.mean(0), data.std(0)
@@ -161,7 +161,7 @@ def test_observation_novelty_is_a_whitened_distance(policy: Policy) -> None:
 
 
 def test_novelty_is_calibrated_on_episodes_it_has_not_seen() -> None:
-    from lapo_tf.runs.novelty import fit_whitening, held_out_scores
+    from robot_bridge.robot.novelty import fit_whitening, held_out_scores
 
     data = np.random.default_rng(0).normal(size=(5, 30, 2))
     data[3] += 20.0  # one episode is elsewhere
@@ -326,13 +326,16 @@ def test_one_inference_takes_50_microseconds(tmp_path: Path, folder: Path) -> No
     """A policy of the paper's size on a kitchen's dimensions, in time of this thread on the CPU, not of the clock."""
     from lapo_tf.agents import AgentSpec, Scaling
     from lapo_tf.runs.conversion import to_litert, write_saved_model
-    from lapo_tf.runs.novelty import fit_whitening, novelty_function
-    from robot_bridge.robot.bundle import MODEL, _Model
+    from lapo_tf.runs.novelty import novelty_function
+    from robot_bridge.robot.bundle import MODEL
+    from robot_bridge.robot.models import LiteRtModel
+    from robot_bridge.robot.novelty import fit_whitening
 
     agent = AGENTS["lapo"](AGENTS["lapo"].Config(), AgentSpec(60, 9, Scaling.identity(60, 9, 1.0)))
     rows = np.random.default_rng(0).normal(size=(500, 60)).astype(np.float32)
-    write_saved_model(agent, novelty_function(agent, fit_whitening(rows, np.arange(60)), True), tmp_path / "model")
-    infer = _Model(MODEL, to_litert(tmp_path / "model", "act"), {"observation": 60}, "action", 9)
+    whitening = fit_whitening(rows, np.arange(60))
+    write_saved_model(agent, novelty_function(agent, whitening.mean, whitening.matrix, True), tmp_path / "model")
+    infer = LiteRtModel(MODEL, to_litert(tmp_path / "model", "act"), {"observation": (1, 60)}, "action", (1, 9))
     times = []
     for _ in range(20):
         for row in rows:
