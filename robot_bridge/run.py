@@ -23,7 +23,7 @@ from robot_bridge.errors import ArgumentParser, UserError, command, require
 from robot_bridge.node.decision_log import DecisionLog
 from robot_bridge.node.loop import run, run_lock_step
 from robot_bridge.node.peers import require_alone
-from robot_bridge.node.policy_node import Mode, PolicyNode
+from robot_bridge.node.policy_node import WORDS, Mode, PolicyNode
 from robot_bridge.node.timing import keep_time, percentiles
 from robot_bridge.page.server import OperatorPage
 from robot_bridge.robot.bundle import Policy
@@ -36,8 +36,9 @@ from robot_bridge.transport.connection import add_options, connection, place
 DESCRIPTION = """Run a policy on a robot, guarded.
 
 Nothing moves before it is enabled: type enable (or call the service /policy/enable). After any fault it stands until it
-is enabled again. Other words: disable, stop, status. Ctrl-C, a hang-up and the like decelerate, then end. First try it
-with --dry-run, then with --shadow beside the present controller."""
+is enabled again. Other words: disable, stop, status; go_to_start moves slowly to where the training data begin. Ctrl-C,
+a hang-up and the like decelerate, then end. First try it with --dry-run, then with --shadow beside the present
+controller."""
 
 
 def parser() -> ArgumentParser:
@@ -111,14 +112,14 @@ def listen(node: PolicyNode, say: Callable[[str], None]) -> None:
     """Take words from the keyboard, while it is this program's, in a thread of its own."""
 
     def obey(word: str) -> None:
-        if word in ("enable", "disable", "stop"):
+        if word in WORDS:
             success, message = getattr(node, word)()
             say(f"{word}: {'' if success else 'refused, '}{message}")
         elif word == "status":
             for value in node.diagnostics_message()["status"][0]["values"]:
                 say(f"  {value['key']:24s} {value['value']}")
         elif word:
-            say("words: enable, disable, stop, status")
+            say(f"words: {', '.join(WORDS)}, status")
 
     def read() -> None:
         while True:

@@ -45,6 +45,9 @@ LOGGER = logging.getLogger(__name__)
 Mode = Literal["run", "dry-run", "shadow"]
 TRIGGER, EMPTY = "std_srvs/srv/Trigger", "std_msgs/msg/Empty"
 NAME = "/policy"
+WORDS = ("enable", "disable", "stop", "go_to_start")
+"""What an operator may say: methods of the node, and its services."""
+
 STOP_ALL = f"{NAME}/stop"
 CORRECTION = 0.1  # share of a velocity-driven joint's drift that is taken back per tick
 RECENT = 500  # ticks that diagnostics tell the timing of: a look at all of them would hold up the loop

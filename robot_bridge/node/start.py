@@ -27,7 +27,8 @@ class StartPose:
         known = {entry.joint: entry for entry in policy.start}
         self._robot = robot
         self._joints = list(robot.joints)
-        self._old = not policy.start
+        self.known = bool(policy.start)
+        """Whether the bundle says it."""
         self._unknown = [name for name in self._joints if name not in known]
         entries = [known.get(name) for name in self._joints]
         self._pose, self._low, self._high = np.array(
@@ -55,7 +56,7 @@ class StartPose:
         limits, robot = self._robot.limits, self._robot
         if kinds := sorted({output.kind for output in robot.outputs} - set(LEADING)):
             return f"outputs of kind {', '.join(kinds)} lead no joint to a place"
-        if self._old:
+        if not self.known:
             return "the bundle does not say where its training episodes began: export it again"
         if self._unknown:
             return f"the bundle does not say where joint {self._unknown[0]} began: move the robot by hand"

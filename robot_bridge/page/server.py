@@ -1,4 +1,4 @@
-"""Serves the operator's page: one HTML file, and a websocket that tells the node's state and takes three words.
+"""Serves the operator's page: one HTML file, and a websocket that tells the node's state and takes a few words.
 
 Whoever has the address with its token can enable the policy. So it listens on this computer only unless told otherwise,
 and a page of another site cannot connect even from the operator's own browser.
@@ -25,13 +25,12 @@ from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 
 from robot_bridge.errors import UserError
-from robot_bridge.node.policy_node import PolicyNode
+from robot_bridge.node.policy_node import WORDS, PolicyNode
 from robot_bridge.page.view import view
 
 PERIOD = 0.2  # s between two messages to a page
 PAGES = 8  # that may be open at a time
 LINES = 30  # of what was said that are kept
-WORDS = ("enable", "disable", "stop")
 LARGEST = 1024  # bytes of a message of a page
 
 

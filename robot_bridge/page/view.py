@@ -26,6 +26,7 @@ def view(node: PolicyNode) -> dict[str, Any]:
         "counts": {**node.counts, "faults": node.states.faults},
         "timing": {key: value for key, value in node.timing.summary(RECENT).items() if key.endswith("_ms")},
         "deadline_misses": node.timing.summary(RECENT).get("deadline_misses"),
+        "permits": [{"name": name, "reason": why} for name, why in node.permits.told(node.clock())],
         "guards": [],
         "joints": [],
     }
@@ -41,7 +42,7 @@ def view(node: PolicyNode) -> dict[str, Any]:
         "oldest": state.oldest,
         "novelty": _number(state.novelty),
         "outside": list(state.outside)[:5],
-        "dead_man": None if state.dead_man is None else not state.dead_man,
+        "start": node.start_pose.far(state.position) if node.start_pose.known else None,
     }
     limits = node.robot.limits
     for i, name in enumerate(node.robot.joints):

@@ -17,12 +17,15 @@ import pytest
 pytest.importorskip("websockets", reason="the robot extra is not installed")
 
 from node_bench import Bench
+from robot_fakes import arm_policy
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from robot_bridge.errors import UserError
 from robot_bridge.page.server import PAGES, OperatorPage
 from robot_bridge.page.view import view
+from robot_bridge.robot.bundle import StartEntry
+from robot_bridge.robot.interlocks import DeadMan, Interlock
 from robot_bridge.run import open_page
 
 
@@ -62,7 +65,7 @@ def test_only_the_whole_address_opens_it(page: OperatorPage) -> None:
         connect(live(page), origin="https://elsewhere.example")  # type: ignore[arg-type]
 
 
-def test_it_tells_the_state_and_obeys_three_words(bench: Bench, page: OperatorPage) -> None:
+def test_it_tells_the_state_and_obeys_its_words(bench: Bench, page: OperatorPage) -> None:
     bench.step()
     with connect(live(page)) as socket:
         told = json.loads(socket.recv(5))
@@ -83,6 +86,30 @@ def test_it_tells_the_state_and_obeys_three_words(bench: Bench, page: OperatorPa
         assert [line["text"] for line in told["lines"]][:2] == ["page: enable", "page: stop"]
         socket.send("shutdown")
         assert json.loads(socket.recv(5))["answer"] == "no such command"
+
+
+def test_it_tells_what_does_not_allow_motion_and_goes_to_the_start_pose() -> None:
+    start = tuple(StartEntry(joint, "rad", 0.3, 0.2, 0.4) for joint in "ab")
+    bench = Bench(
+        arm_policy(start=start), dead_man=DeadMan("/dead_man"), interlocks=(Interlock("/stop", name="fence"),)
+    )
+    bench.step()
+    told = view(bench.node)
+    assert [permit["name"] for permit in told["permits"]] == ["dead man", "fence"]
+    assert told["permits"][1]["reason"] == "fence is not known: nothing came on /stop"
+    assert told["start"] == ""  # near enough
+    bench.wire.subscribers["/dead_man"]({"data": True})
+    bench.wire.subscribers["/stop"]({"data": False})
+    assert {permit["reason"] for permit in view(bench.node)["permits"]} == {""}
+    page = OperatorPage(port=0, token="secret")
+    page.show(bench.node)
+    try:
+        with connect(live(page)) as socket:
+            socket.recv(5)
+            socket.send("go_to_start")
+            assert json.loads(socket.recv(5))["answer"] == "go_to_start: going to the start pose"
+    finally:
+        page.close()
 
 
 def test_numbers_that_are_not_known_are_null(bench: Bench) -> None:
