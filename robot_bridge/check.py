@@ -15,8 +15,10 @@ import numpy as np
 
 from robot_bridge.errors import ArgumentParser, command, exit_with, require
 from robot_bridge.guards.decision import Chain
+from robot_bridge.node.interlocks import Permits
 from robot_bridge.node.observation import Observer
 from robot_bridge.node.peers import TIMEOUT, answer
+from robot_bridge.node.start import StartPose
 from robot_bridge.robot.bundle import Policy
 from robot_bridge.robot.robot import ACTIONS, OUTPUT_TYPES, Robot
 from robot_bridge.run import load
@@ -78,10 +80,16 @@ def check(transport: Transport, policy: Policy, robot: Robot, seconds: float = 2
 
         return hear
 
+    permits = Permits(robot, transport, time.monotonic)
+    permits.open()
     subscriptions = observer.transforms.open(transport)
     subscriptions += [transport.subscribe(s.topic, s.type, listener(i)) for i, s in enumerate(robot.inputs)]
-    time.sleep(seconds)
-    snapshot = observer.snapshot()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        permits.look(time.monotonic())
+        time.sleep(min(0.1, max(0.0, end - time.monotonic())))
+    snapshot, refusals = observer.snapshot(), permits.told(time.monotonic())
+    permits.close()
     for subscription in subscriptions:
         subscription.close()
     topics(findings, transport, robot)
@@ -91,6 +99,10 @@ def check(transport: Transport, policy: Policy, robot: Robot, seconds: float = 2
         told = f": {observer.complaints[topic]}" if why == "malformed" else ", by their stamps"
         findings.add(False, f"{count} messages of {topic} were rejected as {why}{told}")
     observation(findings, policy, robot, snapshot.observation, snapshot.position)
+    for name, why in refusals:
+        let_go = permits.dead_man is not None and name == permits.dead_man.name
+        findings.add(not why or (None if let_go else False), why or f"motion is allowed by {name}")
+    start_pose(findings, StartPose(policy.description, robot), snapshot.position)
     control(findings, policy, robot)
     latency(findings, transport)
     return findings
@@ -104,8 +116,8 @@ def topics(findings: Findings, transport: Transport, robot: Robot) -> None:
         return
     wanted = [(s.topic, s.type, "published") for s in robot.inputs]
     wanted += [(o.topic, OUTPUT_TYPES[o.kind], "taken by a controller") for o in robot.outputs if o.kind not in ACTIONS]
-    if robot.dead_man is not None:
-        wanted.append((robot.dead_man.topic, "std_msgs/msg/Bool", "published"))
+    dead_man = [robot.dead_man] if robot.dead_man is not None else []
+    wanted += [(s.topic, s.type, "published") for s in (*dead_man, *robot.interlocks)]
     for topic, kind, how in wanted:
         have = found.get(topic)
         if have is None:
@@ -162,6 +174,15 @@ def observation(findings: Findings, policy: Policy, robot: Robot, values: np.nda
         findings.add(False if far[i] else None, f"{text}{limits.high[i]:.3f}{hint}")
     if not len(outside):
         findings.add(True, f"{len(position)} joints are within their limits")
+
+
+def start_pose(findings: Findings, start: StartPose, position: np.ndarray) -> None:
+    """How far the robot is from where the training episodes began, and whether it can go there by itself."""
+    if start.known:
+        far = start.far(position)
+        findings.add(None if far else True, far or "near to where training episodes began")
+    if obstacle := start.obstacle():
+        findings.add(None, f"no way to the start pose: {obstacle}")
 
 
 def control(findings: Findings, policy: Policy, robot: Robot) -> None:

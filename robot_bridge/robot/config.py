@@ -203,6 +203,7 @@ class RobotFile(BaseModel):
                 yield f"inputs[{i}].names: given, but a {source.type} is read by its fields"
         yield from self._output_contradictions()
         yield from self._limit_contradictions()
+        yield from self._interlock_contradictions()
         for name in self.units:
             joint = name.rpartition("/")[0] if name.endswith(tuple(f"/{q}" for q in QUANTITIES)) else name
             if joint not in self.joints:
@@ -252,6 +253,21 @@ class RobotFile(BaseModel):
                 yield f"outputs: joint '{name}' is commanded {how}, expected one"
         if len({output.kind == "effort" for output in self.outputs}) > 1:
             yield "outputs: effort and other kinds together, expected one or the other"
+
+    def _interlock_contradictions(self) -> Iterator[str]:
+        labels = [interlock.label for interlock in self.interlocks]
+        for i, label in enumerate(labels):
+            if label in labels[:i]:
+                yield f"interlocks[{i}]: '{label}' is there twice, expected another name"
+        types = {source.topic: source.type for source in self.inputs}
+        listened: list[tuple[str, DeadMan | Interlock]] = [
+            (f"interlocks[{i}]", interlock) for i, interlock in enumerate(self.interlocks)
+        ]
+        if self.dead_man is not None:
+            listened.append(("dead_man", self.dead_man))
+        for place, what in listened:
+            if types.setdefault(what.topic, what.type) != what.type:
+                yield f"{place}.type: {what.type}, but {what.topic} is {types[what.topic]} elsewhere in this file"
 
     def _limit_contradictions(self) -> Iterator[str]:
         effort = self.outputs[0].kind == "effort"

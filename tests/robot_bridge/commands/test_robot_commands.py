@@ -29,6 +29,7 @@ from robot_bridge.errors import UserError
 from robot_bridge.node import loop
 from robot_bridge.node.peers import require_alone
 from robot_bridge.node.policy_node import PolicyNode
+from robot_bridge.robot.interlocks import ControllerCheck, DeadMan, Interlock
 from robot_bridge.robot.robot import Input, Output
 from robot_bridge.server import RosbridgeServer
 from robot_bridge.transport import RosbridgeTransport, connection
@@ -131,6 +132,35 @@ def test_check_names_what_is_wrong(server: RosbridgeServer, arm: Arm) -> None:
     assert not any("within their limits" in text for text in found["ok"])
     arm.q = np.array([1.3, 0.0])  # so far that the node refuses to be enabled
     assert "joint a is at 1.300, outside of -1.000 to 1.000" in findings(server.url, arm_robot(inputs=PATIENT))["WRONG"]
+
+
+def test_check_tells_what_does_not_allow_motion(server: RosbridgeServer, arm: Arm) -> None:
+    """A dead man that nobody holds is what one expects now; an external stop and a controller are to be mended."""
+    cell = RosbridgeTransport(server.url)
+    cell.start()
+    states = [{"name": "arm_controller", "state": "inactive"}]
+    cell.advertise_service(
+        "/controller_manager/list_controllers",
+        "controller_manager_msgs/srv/ListControllers",
+        lambda _, respond: respond({"controller": states}),
+    )
+    cell.advertise("/external_stop", "std_msgs/msg/Bool", latch=True)
+    cell.publish("/external_stop", {"data": True})
+    robot = arm_robot(
+        inputs=PATIENT,
+        dead_man=DeadMan("/dead_man"),
+        interlocks=(Interlock("/external_stop", max_age=None),),
+        controllers=ControllerCheck(("arm_controller",)),
+    )
+    found = findings(server.url, robot)
+    assert "the dead-man switch is not held: nothing came on /dead_man" in found["note"]
+    assert any("no way to the start pose: the bundle does not say" in text for text in found["note"])
+    assert {"/external_stop is True", "controller arm_controller is inactive"} <= set(found["WRONG"])
+    cell.publish("/external_stop", {"data": False})
+    states[0]["state"] = "active"
+    found = findings(server.url, robot)
+    assert {"motion is allowed by /external_stop", "motion is allowed by controllers"} <= set(found["ok"])
+    cell.close()
 
 
 def test_check_tells_of_what_no_client_of_a_rosbridge_can_mend(server: RosbridgeServer, arm: Arm) -> None:

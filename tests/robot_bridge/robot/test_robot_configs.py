@@ -12,6 +12,7 @@ from robot_bridge.errors import UserError
 from robot_bridge.guards.limits import PRESETS
 from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry
 from robot_bridge.robot.config import config_dir, load_robot
+from robot_bridge.robot.interlocks import ControllerCheck, DeadMan, Start
 from robot_bridge.robot.robot import Robot, simulated
 
 NAMES = sorted(path.stem for path in config_dir().glob("*.yaml"))
@@ -88,6 +89,8 @@ def changed(**changes) -> dict:
 
 BOX = {"model": "none.xml", "joints": list("abcdef"), "points": ["tip"], "low": [0, 0, 0], "high": [1, 1, 1]}
 
+JOY = {"topic": "/joy", "type": "sensor_msgs/msg/Joy"}
+
 
 @pytest.mark.parametrize(
     ("changes", "message"),
@@ -119,6 +122,40 @@ BOX = {"model": "none.xml", "joints": list("abcdef"), "points": ["tip"], "low": 
         ({"workspace": BOX | {"high": [0, 0]}}, "workspace.high"),
         ({"workspace": BOX | {"points": "tip"}}, "workspace.points: 'tip', expected a list"),
         ({"dead_man": {"topic": "x"}}, "dead_man.topic: 'x', expected a full name"),
+        (
+            {"dead_man": {"topic": "/d", "button": 1}},
+            "dead_man: button, axis, above and below are a Joy's: expected none",
+        ),
+        ({"dead_man": JOY}, "dead_man: expected a button or an axis of the Joy"),
+        (
+            {"dead_man": JOY | {"button": 1, "axis": 2, "above": 0.5}},
+            "dead_man: expected a button or an axis of the Joy",
+        ),
+        ({"dead_man": JOY | {"axis": 2}}, "dead_man: expected above or below beside axis"),
+        ({"dead_man": JOY | {"button": 2, "above": 0.5}}, "dead_man: expected above or below beside axis"),
+        ({"dead_man": JOY | {"button": -1}}, "dead_man.button: -1, expected"),
+        (
+            {"dead_man": {"topic": "/d", "type": "sensor_msgs/msg/Jo"}},
+            "dead_man.type: 'sensor_msgs/msg/Jo', expected std_",
+        ),
+        ({"interlocks": {"topic": "/x"}}, "interlocks: {'topic': '/x'}, expected a list"),
+        ({"interlocks": [{"topic": "x"}]}, "interlocks[0].topic: 'x', expected a full name"),
+        (
+            {"interlocks": [{"topic": "/x", "stop_at": [1], "allowed": [2]}]},
+            "interlocks[0]: stop_at and allowed, expected",
+        ),
+        ({"interlocks": [{"topic": "/x", "allowed": []}]}, "interlocks[0].allowed"),
+        ({"interlocks": [{"topic": "/x", "max_age": 0}]}, "interlocks[0].max_age: 0, expected a number, 0.01 to 60"),
+        ({"interlocks": [{"topic": "/x"}, {"topic": "/x"}]}, "interlocks[1]: '/x' is there twice"),
+        (
+            {"interlocks": [{"topic": "/joint_states"}]},
+            "interlocks[0].type: std_msgs/msg/Bool, but /joint_states is sensor_",
+        ),
+        ({"controllers": {"active": []}}, "controllers.active"),
+        ({"controllers": {"active": ["a"], "max_age": 0.5}}, "controllers: max_age: 0.5, expected 1 or more: twice"),
+        ({"controllers": {"active": ["a"], "manager": "cm"}}, "controllers.manager: 'cm', expected a full name"),
+        ({"start": {"far": "warm"}}, "start.far: 'warm', expected warn, refuse or ignore"),
+        ({"start": {"speed": 2}}, "start.speed: 2, expected a number, 0.01 to 1"),
         ({"guards__novelty": {"slow_to": 5}}, "guards.novelty.slow_to: 5, expected a number, 0 to 1"),
         ({"guards__novelty": {"hold_above": 0.5}}, "guards.novelty.hold_above: below slow_above"),
         ({"guards__hold_timeout": 3600}, "guards.hold_timeout: 3600, expected a number, 0 to 10"),
@@ -137,6 +174,29 @@ def test_mistakes_are_named(tmp_path: Path, changes: dict, message: str) -> None
         load(tmp_path, changed(**changes))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_what_must_allow_motion_is_read_as_written(tmp_path: Path) -> None:
+    text = (
+        yaml.safe_dump(GOOD | {"dead_man": JOY | {"axis": 5, "below": -0.5, "max_age": 0.3}})
+        + """
+interlocks:
+  - {topic: /external_stop}
+  - {topic: /mode, type: ur_dashboard_msgs/msg/SafetyMode, field: mode, allowed: [1, 2], max_age: null, name: safety}
+  - {topic: /cell, type: my_msgs/msg/Cell, field: door.state, stop_at: [open, unknown], required: false}
+controllers: {active: [arm_controller], manager: /left/controller_manager}
+start: {far: refuse, within: 0.1, speed: 0.2}
+"""
+    )
+    robot = load(tmp_path, text)
+    assert robot.dead_man == DeadMan("/joy", 0.3, "sensor_msgs/msg/Joy", axis=5, below=-0.5)
+    assert [(i.label, i.values, i.max_age, i.required) for i in robot.interlocks] == [
+        ("/external_stop", (True,), 1.0, True),
+        ("safety", (1, 2), None, True),
+        ("/cell door.state", ("open", "unknown"), 1.0, False),
+    ]
+    assert robot.controllers == ControllerCheck(("arm_controller",), "/left/controller_manager")
+    assert robot.start == Start("refuse", 0.1, 0.2)
 
 
 def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
