@@ -47,7 +47,7 @@ GRIPPERS = ("gripper", "franka_gripper")
 ACTIONS = ("follow", *GRIPPERS)
 """The kinds that are goals of an action."""
 
-LEADING: tuple[OutputKind, ...] = ("velocity", "position", "trajectory", "follow", "gripper")
+LEADING = ("velocity", "position", "trajectory", "follow", *GRIPPERS)
 """The kinds that lead each of their joints to a place."""
 
 
