@@ -116,8 +116,9 @@ def topics(findings: Findings, transport: Transport, robot: Robot) -> None:
         return
     wanted = [(s.topic, s.type, "published") for s in robot.inputs]
     wanted += [(o.topic, OUTPUT_TYPES[o.kind], "taken by a controller") for o in robot.outputs if o.kind not in ACTIONS]
-    dead_man = [robot.dead_man] if robot.dead_man is not None else []
-    wanted += [(s.topic, s.type, "published") for s in (*dead_man, *robot.interlocks)]
+    if robot.dead_man is not None:
+        wanted.append((robot.dead_man.topic, robot.dead_man.type, "published"))
+    wanted += [(interlock.topic, interlock.type, "published") for interlock in robot.interlocks]
     for topic, kind, how in wanted:
         have = found.get(topic)
         if have is None:
