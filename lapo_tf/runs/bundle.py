@@ -22,7 +22,7 @@ from lapo_tf.data.split import split
 from lapo_tf.runs.conversion import MAX_DIFFERENCE, compare, onnx_policy, to_litert, write_onnx, write_saved_model
 from lapo_tf.runs.novelty import MARGIN, has_cvae, novelty_function
 from lapo_tf.runs.run import Rollout, Run
-from lapo_tf.tasks.names import Names, recorded_names
+from lapo_tf.tasks.names import Commanded, Names, Observed, recorded_names, told_names
 from lapo_tf.tasks.task import HELD_OUT, SCORE
 from robot_bridge.robot.bundle import DESCRIPTION as JSON
 from robot_bridge.robot.bundle import (
@@ -33,6 +33,7 @@ from robot_bridge.robot.bundle import (
     NoveltyScore,
     ObservationEntry,
     Policy,
+    Recorded,
     StartEntry,
 )
 from robot_bridge.robot.novelty import NOVEL, fit_whitening, held_out_scores, varying
@@ -79,7 +80,7 @@ def export(
         offline=offline,
         progress=progress,
     )
-    names = recorded_names(data, control_rate) if offline else environment_names(run)
+    names = names_of(run, data, control_rate)
     observations = data.observations[data.index]
     varies = varying(observations)
     held_out = held_out_scores(observations, np.repeat(np.arange(len(data.episodes)), data.episodes[:, 1]), varies)
@@ -130,8 +131,16 @@ def export(
     return Policy.load(out)
 
 
-def environment_names(run: Run) -> Names:
-    """What the numbers of the environment of a run's task are called."""
+def names_of(run: Run, data: OfflineDataset, control_rate: float | None) -> Names:
+    """What the numbers of a run's observations and actions are called: as its data say, else as its environment does.
+
+    Raises:
+        UserError: the data do not say how many steps a second they have, and there is no environment that does.
+    """
+    told = run.data().get("names") or told_names(data)  # runs from before November 2026 do not keep them
+    offline = run.folder.criterion() == HELD_OUT
+    if offline or told.get("channels"):
+        return recorded_names(told, (data.obs_dim, data.act_dim), data.summary.id, control_rate)
     env = run.task.make_env()
     names = run.task.names(env)
     env.close()
@@ -152,16 +161,33 @@ def describe(
         task=run.task.name,
         control_rate=names.control_rate,
         observations=tuple(
-            ObservationEntry(o.name, o.unit, float(low[i]), float(high[i]), tuple(quantiles[i].tolist()), o.constant)
+            ObservationEntry(
+                o.name,
+                o.unit,
+                float(low[i]),
+                float(high[i]),
+                tuple(quantiles[i].tolist()),
+                o.constant,
+                o.scale,
+                recorded(o),
+            )
             for i, o in enumerate(names.observations)
         ),
         actions=tuple(
-            ActionEntry(a.joint, a.quantity, a.unit, a.scale, float(scaling.act_low[i]), float(scaling.act_high[i]))
+            ActionEntry(
+                a.joint,
+                a.quantity,
+                a.unit,
+                a.scale,
+                float(scaling.act_low[i]),
+                float(scaling.act_high[i]),
+                recorded(a),
+            )
             for i, a in enumerate(names.actions)
         ),
         novelty=novelty,
         sha256={name: hashlib.sha256(model).hexdigest() for name, model in models.items()},
-        data=values["data"],
+        data={name: value for name, value in values["data"].items() if name != "names"},
         source={
             "run": str(run.path),
             "agent": run.config.agent,
@@ -198,6 +224,11 @@ def start(data: OfflineDataset, names: Names) -> tuple[StartEntry, ...]:
         StartEntry(split[i][0], names.observations[i].unit, float(pose[k]), float(low[k]), float(high[k]))
         for k, i in enumerate(chosen)
     )
+
+
+def recorded(entry: Observed | Commanded) -> Recorded | None:
+    """Where a number was recorded, as bundles say it."""
+    return Recorded(**entry.recorded) if entry.recorded else None
 
 
 def with_trial(run: Run, policy: Policy, episodes: int, progress: bool) -> Description:

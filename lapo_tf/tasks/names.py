@@ -7,7 +7,7 @@ is `<joint>/<quantity>`; entries of the goal are constants of the task.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
@@ -15,6 +15,23 @@ import gymnasium as gym
 from lapo_tf.data.dataset import OfflineDataset
 from lapo_tf.data.store import METADATA
 from lapo_tf.errors import UserError
+
+SI = {
+    "rad": "position",
+    "m": "position",
+    "rad/s": "velocity",
+    "m/s": "velocity",
+    **dict.fromkeys(("N m", "N*m", "N·m", "Nm", "N"), "effort"),
+}
+"""Units of a robot's numbers, which need no conversion, and what they measure."""
+WORDS = {
+    "velocit": "velocity",
+    "twist": "velocity",
+    "effort": "effort",
+    "torque": "effort",
+    "position": "position",
+}
+"""What parts of names tell."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +42,10 @@ class Observed:
     unit: str = ""
     constant: float | None = None
     """Its value, where the task fixes it."""
+    scale: float = 1.0
+    """What is observed is `scale` times what the robot says."""
+    recorded: Mapping[str, Any] = field(default_factory=dict)
+    """Where it was recorded: `topic`, `type`, `path`, `joint`, `max_age`, `time`, `scale`; empty if not known."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +56,8 @@ class Commanded:
     quantity: str
     unit: str
     scale: float = 1.0
+    recorded: Mapping[str, Any] = field(default_factory=dict)
+    """Where it was recorded, as of what is observed."""
 
 
 @dataclass(frozen=True)
@@ -60,48 +83,89 @@ def environment_names(env: gym.Env) -> Names:
     )
 
 
-def recorded_names(data: OfflineDataset, control_rate: float | None = None) -> Names:
-    """Names, units and control rate as a data set has them from its layout; numbers where it says nothing.
+NAMED = ("observation", "action", "channels", "control_hz")
+
+
+def told_names(data: OfflineDataset) -> dict[str, Any]:
+    """What a data set's layout said of its numbers, for the run folder: entries of `lapo_tf.data.store.METADATA`."""
+    known = data.metadata.get(METADATA) or {}
+    return {name: known[name] for name in NAMED if known.get(name) is not None}
+
+
+def recorded_names(
+    known: Mapping[str, Any], sizes: tuple[int, int], whose: str, control_rate: float | None = None
+) -> Names:
+    """Names, units, origin and control rate as a layout said them; numbers where it says nothing.
+
+    A robot's numbers are SI (REP 103). Where the layout says that its own are, its factors are how the recorded topic
+    differs from the robot, and no business of the policy; else they are how the policy differs from the robot, but for
+    their sign.
 
     Args:
-        data: whose `metadata` say it (`lapo_tf.data.store.METADATA`).
+        known: from `told_names`.
+        sizes: of the observation and the action.
+        whose: the data set's id, for messages.
         control_rate: Hz, in place of the recorded one.
 
     Raises:
         UserError: no control rate is known.
     """
-    known = data.metadata.get(METADATA) or {}
     rate = control_rate or known.get("control_hz")
     if rate is None:
         raise UserError(
-            f"{data.summary.id} does not say how many steps a second it has: give --control-rate, in Hz, at which the "
-            "robot is to be commanded"
+            f"{whose} does not say how many steps a second it has: give --control-rate, in Hz, at which the robot is "
+            "to be commanded"
         )
 
     def channels(section: str, size: int) -> list[dict[str, Any]]:
         found = (known.get("channels") or {}).get(section) or [{"name": name} for name in known.get(section) or ()]
         return list(found) if len(found) == size else [{"name": f"{section}_{i}"} for i in range(size)]
 
-    def observed(joints: bool) -> list[Observed]:
-        return [
-            Observed(f"{(joints and c.get('joint')) or c['name']}/{_quantity(c)}", c.get("unit") or "")
-            for c in channels("observation", data.obs_dim)
-        ]
-
-    observations = observed(joints=True)
-    if len({entry.name for entry in observations}) < len(observations):  # a joint's reading and its set-point, say
-        observations = observed(joints=False)
+    observations: dict[str, Observed] = {}
+    for channel in channels("observation", sizes[0]):
+        name = f"{channel.get('joint') or channel['name']}/{_quantity(channel)}"
+        if name in observations:  # a joint's reading and its set-point, say
+            name = f"{channel['name']}/{_quantity(channel)}"
+        observations[name] = Observed(
+            name,
+            channel.get("unit") or "",
+            scale=_factor(channel),
+            recorded=_recorded(channel),
+        )
     actions = [
-        Commanded(channel.get("joint") or channel["name"], _quantity(channel), channel.get("unit") or "")
-        for channel in channels("action", data.act_dim)
+        Commanded(
+            channel.get("joint") or channel["name"],
+            _quantity(channel),
+            channel.get("unit") or "",
+            1.0 / _factor(channel),
+            _recorded(channel),
+        )
+        for channel in channels("action", sizes[1])
     ]
-    return Names(observations, actions, float(rate))
+    return Names(list(observations.values()), actions, float(rate))
+
+
+def _factor(channel: Mapping[str, Any]) -> float:
+    """What the robot's number is multiplied by to be the policy's."""
+    return 1.0 if channel.get("unit") in SI else abs(float(channel.get("scale") or 1.0))
+
+
+def _recorded(channel: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a channel is from, of one that a bag's layout names."""
+    if not channel.get("topic"):
+        return {}
+    known = {name: channel.get(name) for name in ("topic", "type", "path", "joint", "time", "scale")}
+    return {name: value for name, value in known.items() if value} | {"max_age": channel.get("max_age")}
 
 
 def _quantity(channel: Mapping[str, Any]) -> str:
-    """Position, velocity or effort: by the message's field that a channel is from, else by its name."""
-    told = f"{channel.get('path') or ''} {channel['name']}".lower()
-    return next((quantity for quantity in ("velocity", "effort") if quantity in told), "position")
+    """Position, velocity or effort: by the message's field that a channel is from, its unit, its name, its topic."""
+
+    def named(text: str | None) -> str | None:
+        return next((quantity for word, quantity in WORDS.items() if word in (text or "").lower()), None)
+
+    by_unit = SI.get(channel.get("unit") or "")
+    return named(channel.get("path")) or by_unit or named(channel["name"]) or named(channel.get("topic")) or "position"
 
 
 def _joints(model: Any, obs_dim: int, env: gym.Env) -> Names | None:

@@ -22,6 +22,7 @@ from lapo_tf.data.split import SEED, held_out_episodes, split
 from lapo_tf.errors import UserError
 from lapo_tf.progress import Bar, progress_bar
 from lapo_tf.tasks import Task, load_task
+from lapo_tf.tasks.names import told_names
 from lapo_tf.tasks.task import SCORE, Criterion
 from lapo_tf.training import metrics
 from lapo_tf.training.callbacks import RunLogger, check_callbacks
@@ -129,6 +130,8 @@ class Trainer:
             self.log(str(data.summary))
         told = data.summary.to_dict() | {"checksum": data.checksum()}
         history = data_history(self.folder, told, other_data) if self.resume else []
+        if names := told_names(data):
+            told["names"] = names
         held_out: OfflineDataset | None = None
         if offline:
             numbers = self._held_out(data, new_data=len(history) > 0)

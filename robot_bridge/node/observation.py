@@ -74,6 +74,7 @@ class Observer:
         # All numbers: those of the observation, then the joints' positions.
         self._size = len(entries)
         self._names = [entry.name for entry in entries] + [f"{joint}/position" for joint in robot.joints]
+        self._scales = np.array([entry.scale for entry in entries])  # of the policy's units, by SI
         self._values = np.concatenate([known, np.full(n, np.nan)])
         self._times = np.where(np.isfinite(self._values), np.inf, -np.inf)  # constants never age
         self._max_ages = np.full(len(self._values), robot.inputs[0].max_age)
@@ -124,7 +125,8 @@ class Observer:
         worst = int(np.argmax(ages / limits))
         why = self._why(int(sources[worst])) if ages[worst] > limits[worst] else ""
         names = [*self._names[: self._size], *self._robot.joints.values()]
-        observation, position, since = values[: self._size], values[self._size :], now - self._last_came
+        observation, position = self._scales * values[: self._size], values[self._size :]
+        since = now - self._last_came
         return Snapshot(
             observation, position, float(ages[worst]), float(limits[worst]), names[worst], why, stamp, since
         )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import field
+from dataclasses import field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,8 +59,31 @@ def _quantity(name: str) -> str:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Recorded:
+    """Where in the recordings a number is from; `robot_bridge.init` writes a robot's config of it.
+
+    Attributes:
+        topic, type: of the messages.
+        path: of the number in a message, such as `pose.position.x` or `data.3`; of a joint that the message names, of
+            the array that goes with the names. Empty where that is not known.
+        joint: the robot's name of the joint, where the messages name joints; else empty.
+        max_age: s after which a value was taken for stale; None: never.
+        time: the clock that was believed: `header` (the sender's stamps) or `receive`.
+        scale: the layout's factor: the policy's number is `scale` times the message's.
+    """
+
+    topic: str
+    type: str
+    path: str = ""
+    joint: str = ""
+    max_age: Positive | None = None
+    time: str = "header"
+    scale: Finite = 1.0
+
+
+@dataclass(frozen=True, config=STRICT)
 class ObservationEntry:
-    """One number of the observation.
+    """One number of the observation: `scale` times what the robot says.
 
     Attributes:
         name: `<joint>/<quantity>`, or `goal/<what>`.
@@ -68,6 +91,8 @@ class ObservationEntry:
         low, high: the extremes of the training data.
         quantiles: 0.1, 1, 50, 99 and 99.9 % of the training data.
         constant: the value, where the task fixes it; it is then no input of the robot.
+        scale: 1 but for data whose layout made other numbers than SI of the robot's.
+        recorded: where the training data have it from, where that is known.
     """
 
     name: str
@@ -76,6 +101,8 @@ class ObservationEntry:
     high: Finite
     quantiles: tuple[Finite, ...]
     constant: Finite | None = None
+    scale: Positive = 1.0
+    recorded: Recorded | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> ObservationEntry:
@@ -86,7 +113,10 @@ class ObservationEntry:
 
 @dataclass(frozen=True, config=STRICT)
 class ActionEntry:
-    """One number of the action, within [low, high]; times `scale` it is the joint's `quantity` in `unit`."""
+    """One number of the action, within [low, high]; times `scale` it is the joint's `quantity` in `unit`.
+
+    `recorded` is the topic that commanded the joint in the training data, where that is known.
+    """
 
     joint: str
     quantity: Annotated[str, AfterValidator(_quantity)]
@@ -94,6 +124,7 @@ class ActionEntry:
     scale: Positive
     low: Finite
     high: Finite
+    recorded: Recorded | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> ActionEntry:
@@ -263,9 +294,12 @@ def _checksum(values: dict[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
+    """Plain values. Entries that say no more than their default are left out: older versions may not know them."""
     if isinstance(value, tuple):
         return [_plain(v) for v in value]
-    return vars(value) if hasattr(value, "__dataclass_fields__") else value
+    if not is_dataclass(value):
+        return value
+    return {f.name: _plain(v) for f in fields(value) if (v := getattr(value, f.name)) != f.default}
 
 
 class Policy:

@@ -80,6 +80,7 @@ class Environment:
                 if quantity == "position" and joint in joints:
                     self._measured.append((joints.index(joint), i))
         self._places = {entry.name: i for i, entry in enumerate(policy.observations)}
+        self._units = np.array([entry.scale for entry in policy.observations])  # of the policy's units, by SI
         self.position = np.zeros(len(joints))
         self._observation: Array = np.zeros(len(policy.observations))
 
@@ -103,7 +104,7 @@ class Environment:
 
     def _measure(self) -> None:
         for joint, i in self._measured:
-            self.position[joint] = self._observation[i]
+            self.position[joint] = self._value(i)
 
     def _action(self, reference: Reference) -> Array | None:
         """The action [act] that does what is asked, None if nothing is. Joints of which nothing is asked stand."""
@@ -125,12 +126,16 @@ class Environment:
         return (chosen / self._scale).astype(np.float32)
 
     def numbers(self) -> dict[str, float]:
-        return {name: float(self._observation[i]) for name, i in self._numbers.items()}
+        return {name: self._value(i) for name, i in self._numbers.items()}
+
+    def _value(self, i: int) -> float:
+        """A number of the observation in SI units."""
+        return float(self._observation[i] / self._units[i])
 
     def message(self, source: Input) -> Message | None:
         if not all(name in self._places for name in source.fields):
             return None
-        known = {name: float(self._observation[self._places[name]]) for name in source.fields}
+        known = {name: self._value(self._places[name]) for name in source.fields}
         return with_numbers(
             {}, {path: self._robot.unit(name, source).said(known[name]) for name, path in source.fields.items()}
         )

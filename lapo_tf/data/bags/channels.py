@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box
 
 from lapo_tf.data.bags.layout import BagField, BagLayout
+from lapo_tf.data.bags.messages import single_paths
 from lapo_tf.data.bags.reader import Bag
 from lapo_tf.data.bounds import box
 from lapo_tf.errors import UserError
@@ -34,12 +35,12 @@ def _channels(bag: Bag, section: str, fields: Mapping[str, BagField]) -> list[di
         units = f.unit if len(f.unit) == size else (f.unit * size if len(f.unit) == 1 else ("",) * size)
         if len(f.unit) > 1 and len(f.unit) != size:
             raise UserError(f"the layout's {section}.{name}.unit has {len(f.unit)} entries: expected 1 or {size}")
-        paths = f.field if len(f.field) == size else f.field * size if len(f.field) == 1 else ("",) * size
+        paths = f.field * size if f.joints else single_paths(f.field, bag.types[f.topic[0]], bag.definitions, size)
         topics = [f.topic[0]] * size
         for series in bag.series[f"{section}.{name}"]:
             for i in series.columns or ():
                 topics[i] = series.topic
-        parts = f.joints or (f.field if len(f.field) == size > 1 else [str(i) for i in range(size)])
+        parts = f.joints or (f.field if len(f.field) == size > 1 else _parts(f.field[0], paths, size))
         for i, part in enumerate(parts):
             channels.append(
                 {
@@ -49,7 +50,7 @@ def _channels(bag: Bag, section: str, fields: Mapping[str, BagField]) -> list[di
                     "unit": units[i],
                     "topic": topics[i],
                     "type": bag.types[topics[i]],
-                    "path": paths[i],
+                    "path": paths[i] if paths else "",
                     "resample": f.resample,
                     "max_age": f.max_age,
                     "time": f.time,
@@ -58,6 +59,12 @@ def _channels(bag: Bag, section: str, fields: Mapping[str, BagField]) -> list[di
                 }
             )
     return channels
+
+
+def _parts(field: str, paths: Sequence[str], size: int) -> list[str]:
+    """What a message calls its numbers at a path: `x`, `y` and `z` of `pose.position`; their places in a list."""
+    named = [path.removeprefix(f"{field}.") for path in paths]
+    return named if named and not any(name[-1].isdigit() for name in named) else [str(i) for i in range(size)]
 
 
 def action_space_of(layout: BagLayout, sizes: Mapping[str, int], file: str) -> Box:

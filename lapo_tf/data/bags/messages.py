@@ -17,6 +17,7 @@ Definitions = Mapping[str, Any]  # of rosbags: type -> (constants, [(field, (kin
 HEADER = "std_msgs/msg/Header"
 TEXT = ("string", "wstring")
 
+_INDEX, _SLICE = re.compile(r"\[(\d+)\]"), re.compile(r"\[(\d+):(\d+)\]$")
 _PART = re.compile(r"(?P<name>[A-Za-z]\w*)(\[(?P<start>\d+)(?P<stop>:\d+)?\])?")
 
 
@@ -30,6 +31,32 @@ def numbers(paths: tuple[str, ...], kind: str, definitions: Definitions, where: 
     if len(getters) == 1:
         return getters[0]
     return lambda message: np.concatenate([get(message) for get in getters])
+
+
+def single_paths(paths: tuple[str, ...], kind: str, definitions: Definitions, size: int) -> list[str]:
+    """The path of each of the `size` numbers that `numbers` gives, indices as parts of their own: `data.3`.
+
+    Empty where they cannot be told: of several lists whose lengths only the messages know.
+    """
+    parts = [_single_paths(path, kind, definitions) for path in paths]
+    rest = size - sum(len(part) for part in parts if isinstance(part, list))
+    spelled = [part if isinstance(part, list) else [f"{part}.{i}" for i in range(rest)] for part in parts]
+    found = [path for part in spelled for path in part]
+    return found if len(found) == size else []
+
+
+def _single_paths(path: str, kind: str, definitions: Definitions) -> list[str] | str:
+    """The paths of the numbers at a path; of a list of any length, the path of the list."""
+    _, (node, details) = _walk(path, kind, definitions, path)
+    spelled = _INDEX.sub(r".\1", path)
+    if part := _SLICE.search(spelled):
+        return [f"{spelled[: part.start()]}.{i}" for i in range(int(part[1]), int(part[2]))]
+    if node == Nodetype.NAME:
+        leaves = [_single_paths(f"{path}.{leaf}", kind, definitions) for leaf in _leaves(details, definitions, path)]
+        return [single for leaf in leaves for single in leaf]
+    if node == Nodetype.BASE:
+        return [spelled]
+    return [f"{spelled}.{i}" for i in range(details[1])] if node == Nodetype.ARRAY else spelled
 
 
 def value(path: str, kind: str, definitions: Definitions, where: str) -> Callable[[Any], Any]:

@@ -21,7 +21,7 @@ try:
     from rosbags.interfaces import Connection
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-    from lapo_tf.data.bags.messages import has_header, joint_names, numbers, value
+    from lapo_tf.data.bags.messages import Definitions, has_header, joint_names, numbers, value
 except ModuleNotFoundError as error:
     raise UserError(
         f"bags are read with the package 'rosbags', which is not installed ({error}): pip install 'lapo-tf[bags]'"
@@ -67,6 +67,7 @@ class Bag:
     events: dict[str, list[tuple[int, Any]]]  # by condition: when it was received, and its value
     not_finite: dict[str, int]  # by field path: values left out
     types: dict[str, str] = field(default_factory=dict)  # of messages, by topic
+    definitions: Definitions = field(default_factory=dict)  # of these types
 
     def samples(self, name: str, f: BagField, first: int, last: int) -> list[tuple[slice | list[int], Samples]]:
         """The field's samples received in [first, last): which of its channels, and these in order of their stamps."""
@@ -195,7 +196,7 @@ class _Wanted:
 
     def __init__(self, bag: Bag, reader: AnyReader, layout: BagLayout, file: str) -> None:
         self.bag, self.reader, self.file = bag, reader, file
-        self.definitions = reader.typestore.fielddefs
+        self.definitions = bag.definitions = reader.typestore.fielddefs
         self.connections: dict[str, Connection] = {c.topic: c for c in reader.connections}
         self.handlers: dict[str, list[Callable[[Any, int], None]]] = {}
         clocks: dict[str, set[str]] = {}
