@@ -268,7 +268,13 @@ def test_a_bundle_without_an_environment(tmp_path: Path, monkeypatch: pytest.Mon
             "channels": {
                 "action": [
                     {"name": f"command.{j}", "joint": j, "path": "velocity", "unit": "rad/s"} for j in ("a", "b")
+                ],
+                "observation": [
+                    {"name": f"joint.{j}", "joint": j, "path": "position", "unit": "", "scale": 0.5, "max_age": None}
+                    | {"topic": "/joint_states", "type": "sensor_msgs/msg/JointState", "time": "header", "field": "q"}
+                    for j in ("a", "b")
                 ]
+                + [{"name": "tool.x", "unit": "m"}, {"name": "tool.y", "unit": "m"}],
             },
             "control_hz": 20.0,
         },
@@ -276,9 +282,16 @@ def test_a_bundle_without_an_environment(tmp_path: Path, monkeypatch: pytest.Mon
     run = load_run(train(dataset="arm/reach-v0", **SMALL).folder)
     d = export(run, tmp_path / "policy").description
     assert d.control_rate == 20.0
-    assert [entry.name for entry in d.observations] == [
-        f"{n}/position" for n in ("joint.a", "joint.b", "tool.x", "tool.y")
+    assert [entry.name for entry in d.observations] == [f"{n}/position" for n in ("a", "b", "tool.x", "tool.y")]
+    assert [entry.scale for entry in d.observations] == [0.5, 0.5, 1.0, 1.0]
+    assert [entry.recorded and (entry.recorded.topic, entry.recorded.joint) for entry in d.observations] == [
+        ("/joint_states", "a"),
+        ("/joint_states", "b"),
+        None,
+        None,
     ]
+    assert run.data()["names"]["channels"]["observation"][0]["topic"] == "/joint_states"
+    assert "names" not in d.data
     assert [(a.joint, a.quantity, a.unit) for a in d.actions] == [
         ("a", "velocity", "rad/s"),
         ("b", "velocity", "rad/s"),

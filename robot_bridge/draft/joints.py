@@ -1,0 +1,82 @@
+"""Which of the robot's joints a policy commands."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from robot_bridge.errors import UserError
+from robot_bridge.robot.bundle import ActionEntry, Description
+from robot_bridge.robot.robot import JOINT_STATE
+
+REVIEW = "# REVIEW:"
+"""Begins what the recordings do not say."""
+FINGERS = re.compile(r"gripper|finger|hand|jaw", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A joint that the policy commands, and what is to be reviewed about its name."""
+
+    action: ActionEntry
+    robot: str
+    doubt: str = ""
+
+
+def named_joints(policy: Description, joints: Sequence[str] | None = None) -> list[Joint]:
+    """The joints that a policy commands, by the robot's names: as given, as recorded, or as well as can be guessed.
+
+    Arrays of numbers name no joints. As many as there are numbers in such a command were observed, perhaps: these then,
+    in their order.
+    """
+    actions = policy.actions
+    if joints is not None:
+        if len(joints) != len(actions) or len(set(joints)) < len(joints):
+            raise UserError(
+                f"--joints has {len(joints)} names: expected {len(actions)} different ones, of "
+                f"{', '.join(action.joint for action in actions)}"
+            )
+        return [Joint(action, name) for action, name in zip(actions, joints, strict=True)]
+    known = {a.joint: a.recorded.joint for a in actions if a.recorded and a.recorded.joint}
+    seen = [e.recorded.joint for e in policy.observations if e.recorded and e.recorded.type == JOINT_STATE]
+    free = [name for name in dict.fromkeys(seen) if name and name not in known.values()]
+    found: dict[str, Joint] = {}
+    for topic in dict.fromkeys(a.recorded.topic for a in actions if a.recorded and not a.recorded.joint):
+        nameless = [a for a in actions if a.recorded and a.recorded.topic == topic and not a.recorded.joint]
+        grips = FINGERS.search(f"{topic} {nameless[0].joint}") is not None
+        alike = [name for name in free if (FINGERS.search(name) is not None) == grips]
+        for number, action in enumerate(sorted(nameless, key=index)):
+            if len(alike) == len(nameless):
+                doubt = f"{topic} names no joints: taken as those observed, in their order"
+                found[action.joint] = Joint(action, alike[number], doubt)
+            elif action.joint not in free:
+                doubt = f"{topic} names no joints: which one is '{action.joint}'? give --joints, or correct it here"
+                found[action.joint] = Joint(action, action.joint, doubt)
+    return [found.get(a.joint) or Joint(a, known.get(a.joint) or a.joint) for a in actions]
+
+
+def joint_lines(joints: Sequence[Joint]) -> list[str]:
+    doubts = dict.fromkeys(joint.doubt for joint in joints if joint.doubt)
+    pairs = [f"  {yaml_text(joint.action.joint)}: {yaml_text(joint.robot)}" for joint in joints]
+    return [
+        *(f"{REVIEW} {doubt}" for doubt in doubts),
+        "joints:                # the policy's name: the robot's",
+        *pairs,
+    ]
+
+
+def index(action: ActionEntry) -> int:
+    """Where in its message an action's number stands."""
+    last = action.recorded.path.rpartition(".")[2] if action.recorded else ""
+    return int(last) if last.isdigit() else 0
+
+
+def yaml_text(value: Any) -> str:
+    """A value as YAML has it within a line."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=math.inf, allow_unicode=True).strip()
+    return text.removesuffix("...").strip()

@@ -1,0 +1,413 @@
+"""Robot configs made of bundles: what was recorded comes back, what was not is marked, and `check` agrees."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from robot_fakes import LinearPolicy
+
+from robot_bridge import check, init
+from robot_bridge.draft.document import draft
+from robot_bridge.draft.urdf import read_urdf
+from robot_bridge.errors import UserError
+from robot_bridge.node.observation import Observer
+from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry, Recorded
+from robot_bridge.robot.config import load_robot
+from robot_bridge.robot.robot import OUTPUT_TYPES, Robot
+
+JOINT_STATE, POSE = "sensor_msgs/msg/JointState", "geometry_msgs/msg/PoseStamped"
+ARRAY, TRAJECTORY = OUTPUT_TYPES["velocity"], OUTPUT_TYPES["trajectory"]
+UNITS = {"position": "rad", "velocity": "rad/s", "effort": "N m"}
+
+URDF = """<robot name="arm"><link name="base"/><link name="one"/><link name="two"/>
+<joint name="shoulder" type="revolute"><parent link="base"/><child link="one"/><axis xyz="0 0 1"/>
+ <limit lower="-2.5" upper="2" velocity="3" effort="50"/></joint>
+<joint name="elbow" type="continuous"><parent link="one"/><child link="two"/><axis xyz="0 1 0"/>
+ <limit velocity="1.5" effort="20"/></joint></robot>"""
+
+
+def observed(name: str, quantity: str = "position", **recorded: Any) -> ObservationEntry:
+    told = {"topic": "/joint_states", "type": JOINT_STATE, "path": quantity, "joint": name, "max_age": 0.2}
+    source = Recorded(**told | recorded)
+    return ObservationEntry(f"{name}/{quantity}", UNITS[quantity], -1.0, 1.5, (), recorded=source)
+
+
+def commanded(name: str, quantity: str, topic: str, kind: str = ARRAY, path: str = "data", **more: Any) -> ActionEntry:
+    source = Recorded(topic, kind, path, **more)
+    return ActionEntry(name, quantity, UNITS[quantity], 1.0, -0.8, 0.4, source)
+
+
+CUBE = ObservationEntry(
+    "cube.x/position", "m", 0.2, 0.6, (), recorded=Recorded("/cube/pose", POSE, "pose.position.x", max_age=0.5)
+)
+ARM = (observed("shoulder"), observed("elbow"), observed("shoulder", "velocity"))
+
+
+def described(*actions: ActionEntry, observations: tuple[ObservationEntry, ...] = (*ARM, CUBE), rate: float = 20.0):
+    return Description("arm", rate, observations, actions, (), {})
+
+
+def arrays(quantity: str, topic: str) -> tuple[ActionEntry, ...]:
+    return tuple(commanded(f"command.{i}", quantity, topic, path=f"data.{i}") for i in (0, 1))
+
+
+def named(quantity: str, topic: str, kind: str, path: str) -> tuple[ActionEntry, ...]:
+    return tuple(commanded(j, quantity, topic, kind, path, joint=j) for j in ("shoulder", "elbow"))
+
+
+def written(tmp_path: Path, policy: Description, urdf: str | None = None, **options: Any) -> tuple[Robot, str]:
+    """The robot that a drafted config describes, and its text."""
+    joints = None
+    if urdf is not None:
+        (tmp_path / "arm.urdf").write_text(urdf)
+        joints = read_urdf(tmp_path / "arm.urdf")
+    text = draft(policy, joints, "arm.urdf", **options)
+    (tmp_path / "my-arm.yaml").write_text(text)
+    robot = load_robot(tmp_path / "my-arm.yaml")
+    assert robot.mistakes_with(policy) == []
+    return robot, text
+
+
+STATE = "control_msgs/msg/JointTrajectoryControllerState"
+ROBOTS: dict[str, tuple[tuple[ActionEntry, ...], str, str, bool]] = {
+    "velocities": (arrays("velocity", "/arm/commands"), "velocity", "/arm/commands", False),
+    "positions": (arrays("position", "/arm/commands"), "position", "/arm/commands", False),
+    "trajectories": (
+        named("position", "/arm/joint_trajectory", TRAJECTORY, "points[0].positions"),
+        "trajectory",
+        "/arm/joint_trajectory",
+        False,
+    ),
+    "a controller's state": (
+        named("position", "/arm/controller_state", STATE, "reference.positions"),
+        "trajectory",
+        "/arm/joint_trajectory",
+        True,
+    ),
+    "an action's feedback": (
+        named(
+            "position",
+            "/arm/follow_joint_trajectory/_action/feedback",
+            "control_msgs/action/FollowJointTrajectory_FeedbackMessage",
+            "feedback.desired.positions",
+        ),
+        "follow",
+        "/arm/follow_joint_trajectory",
+        False,
+    ),
+    "a leader's joints": (
+        named("position", "/leader/joint_states", JOINT_STATE, "position"),
+        "trajectory",
+        "/joint_trajectory_controller/joint_trajectory",
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ROBOTS)
+def test_outputs_are_what_was_recorded_as_the_command(tmp_path: Path, kind: str) -> None:
+    actions, output_kind, topic, doubtful = ROBOTS[kind]
+    robot, text = written(tmp_path, described(*actions), URDF)
+    (output,) = robot.outputs
+    assert (output.kind, output.topic, output.joints) == (output_kind, topic, tuple(a.joint for a in actions))
+    assert list(robot.joints.values()) == ["shoulder", "elbow"]
+    assert ("REVIEW" in text.split("outputs:")[1].split("kind:")[0]) == doubtful
+    assert ("names no joints" in text) == actions[0].joint.startswith("command")
+    assert robot.guards.speed == 0.1
+    assert not robot.guards.modes
+    assert robot.dead_man is not None
+    assert robot.rate == 60.0  # three times the policy's
+
+
+def test_inputs_are_the_recorded_topics(tmp_path: Path) -> None:
+    late = ObservationEntry("door/position", "", 0, 1, (), recorded=Recorded("/door", "std_msgs/msg/Float64", "data"))
+    speed = observed("elbow", "velocity", topic="/speeds", time="receive", max_age=0.05)
+    robot, text = written(
+        tmp_path, described(*arrays("velocity", "/c"), observations=(*ARM, CUBE, late, speed), rate=100.0), URDF
+    )
+    assert [(source.topic, source.type, source.max_age, source.check_stamps) for source in robot.inputs] == [
+        ("/joint_states", JOINT_STATE, 0.2, True),
+        ("/cube/pose", POSE, 0.5, True),
+        ("/door", "std_msgs/msg/Float64", 10.0, True),
+        ("/speeds", JOINT_STATE, 0.05, False),
+    ]
+    assert robot.inputs[1].fields == {"cube.x/position": "pose.position.x"}
+    assert "never stale in the data" in text
+    assert robot.rate == 100.0
+
+
+def test_limits_are_those_of_the_urdf_and_else_of_the_data(tmp_path: Path) -> None:
+    robot, text = written(tmp_path, described(*arrays("velocity", "/c")), URDF)
+    assert robot.limits is not None
+    np.testing.assert_allclose(robot.limits.low, [-2.4, -1.0], atol=1e-9)  # a margin of 0.1; and what the data reached
+    np.testing.assert_allclose(robot.limits.high, [1.9, 1.5], atol=1e-9)
+    np.testing.assert_allclose(robot.limits.velocity, [1.5, 0.75])  # half of the URDF's
+    assert robot.limits.stopping_time.max() == pytest.approx(0.5)
+    assert "THESE ARE NOT THE ROBOT'S LIMITS: arm.urdf gives none for elbow." in text
+
+    robot, text = written(tmp_path, described(*arrays("velocity", "/c")))
+    assert robot.limits is not None
+    np.testing.assert_allclose(robot.limits.low, [-1.0, -1.0], atol=1e-9)
+    np.testing.assert_allclose(robot.limits.velocity, [0.75, 0.4])  # half of the highest that was seen, or commanded
+    assert "no URDF was given for shoulder, elbow." in text
+
+
+def test_efforts_have_no_limits(tmp_path: Path) -> None:
+    robot, text = written(tmp_path, described(*arrays("effort", "/arm/commands")), URDF)
+    assert robot.limits is None
+    assert robot.outputs[0].kind == "effort"
+    assert "shoulder: up to 0.8 N m, of 50 in the URDF" in text
+
+
+def test_a_gripper_beside_an_arm(tmp_path: Path) -> None:
+    grip = commanded(
+        "gripper", "position", "/hand/gripper_action/_action/feedback", "control_msgs/action/GripperCommand"
+    )
+    fingers = observed("finger_joint")
+    policy = described(*arrays("velocity", "/arm/commands"), grip, observations=(*ARM, fingers))
+    robot, _ = written(tmp_path, policy)
+    assert robot.joints == {"command.0": "shoulder", "command.1": "elbow", "gripper": "finger_joint"}
+    assert [(o.kind, o.topic, o.joints) for o in robot.outputs] == [
+        ("velocity", "/arm/commands", ("command.0", "command.1")),
+        ("gripper", "/hand/gripper_action", ("gripper",)),
+    ]
+    message = commanded("gripper", "position", "/hand/command", "control_msgs/msg/GripperCommand", "position")
+    robot, text = written(tmp_path, described(*policy.actions[:2], message, observations=policy.observations))
+    assert robot.outputs[1].topic == "/hand/gripper_cmd"
+    assert "/hand/command was recorded: is this the gripper's action?" in text
+
+
+def test_the_order_of_an_array_is_its_own(tmp_path: Path) -> None:
+    """The layout took its numbers in another order, or not all."""
+    swapped = tuple(commanded(f"c.{i}", "velocity", "/c", path=f"data.{i}") for i in (1, 0))
+    robot, text = written(tmp_path, described(*swapped))
+    assert robot.outputs[0].joints == ("c.0", "c.1")
+    assert robot.joints == {"c.1": "elbow", "c.0": "shoulder"}
+    assert "what are the others to be" not in text
+    some = tuple(commanded(f"c.{i}", "velocity", "/c", path=f"data.{i}") for i in (0, 2))
+    assert "numbers 0, 2 of it: what are the others to be?" in written(tmp_path, described(*some))[1]
+
+
+def test_topics_in_other_units(tmp_path: Path) -> None:
+    """A robot in degrees, of which the layout made rad: what goes out and what comes in are degrees again."""
+    degree = np.pi / 180
+    actions = tuple(
+        ActionEntry(f"c.{i}", "velocity", "rad/s", 1.0, -1, 1, Recorded("/c", ARRAY, f"data.{i}", scale=degree))
+        for i in (0, 1)
+    )
+    policy = described(*actions, observations=(observed("shoulder", scale=degree), observed("elbow", scale=-degree)))
+    robot, _ = written(tmp_path, policy)
+    assert robot.unit("c.0/velocity", robot.outputs[0]).said(degree) == pytest.approx(1.0)
+    observer = Observer(LinearPolicy(policy, np.zeros((2, 2))), robot)
+    observer.receive(0, {"name": ["shoulder", "elbow"], "position": [90.0, 45.0]}, now=1.0)
+    snapshot = observer.snapshot(1.0)
+    np.testing.assert_allclose(snapshot.observation, [np.pi / 2, -np.pi / 4])
+    np.testing.assert_allclose(snapshot.position, [np.pi / 2, -np.pi / 4])
+
+
+def test_numbers_that_are_not_si(tmp_path: Path) -> None:
+    """A layout that scales to [-1, 1] and gives no unit: robot and guards have SI units, the policy its own."""
+    actions = tuple(
+        ActionEntry(f"c.{i}", "velocity", "", 2.0, -1, 1, Recorded("/c", ARRAY, f"data.{i}", scale=0.5)) for i in (0, 1)
+    )
+    entries = tuple(
+        ObservationEntry(
+            f"{j}/position", "", -0.5, 0.75, (), None, 0.25, Recorded("/q", JOINT_STATE, "position", j, 0.1, scale=0.25)
+        )
+        for j in ("shoulder", "elbow")
+    )
+    robot, _ = written(tmp_path, policy := described(*actions, observations=entries))
+    assert robot.limits is not None
+    np.testing.assert_allclose(robot.limits.low, [-2.0, -2.0], atol=1e-9)
+    np.testing.assert_allclose(robot.limits.velocity, [1.0, 1.0])
+    assert not robot.outputs[0].units
+    observer = Observer(LinearPolicy(policy, np.zeros((2, 2))), robot)
+    observer.receive(0, {"name": ["shoulder", "elbow"], "position": [2.0, 1.0]}, now=1.0)
+    snapshot = observer.snapshot(1.0)
+    np.testing.assert_allclose(snapshot.observation, [0.5, 0.25])
+    np.testing.assert_allclose(snapshot.position, [2.0, 1.0])
+
+
+def test_set_points_are_no_measurements(tmp_path: Path) -> None:
+    target = ObservationEntry(
+        "target.elbow/position", "rad", -1, 1, (), recorded=observed("elbow", topic="/goal").recorded
+    )
+    policy = described(*arrays("velocity", "/c"), observations=(*ARM, target))
+    robot, _ = written(tmp_path, policy)
+    observer = Observer(LinearPolicy(policy, np.zeros((2, 4))), robot)
+    observer.receive(0, {"name": ["shoulder", "elbow"], "position": [0.1, 0.2], "velocity": [0.3, 0.4]}, now=1.0)
+    observer.receive(1, {"name": ["shoulder", "elbow"], "position": [0.9, 0.8]}, now=1.0)
+    snapshot = observer.snapshot(1.0)
+    np.testing.assert_allclose(snapshot.observation[1:], [0.2, 0.3, 0.8])
+    assert snapshot.position[1] == 0.2
+
+
+def test_a_bundle_that_knows_no_topics(tmp_path: Path) -> None:
+    """Of a table, or of a simulator: the usual topics, each to be reviewed."""
+    entries = tuple(ObservationEntry(f"{name}/position", "rad", -1, 1, ()) for name in ("a", "b", "cube_x"))
+    actions = tuple(ActionEntry(j, "velocity", "rad/s", 1.0, -1, 1) for j in ("a", "b"))
+    robot, text = written(tmp_path, described(*actions, observations=entries))
+    assert [source.topic for source in robot.inputs] == ["/joint_states", "/object_states"]
+    assert (robot.outputs[0].kind, robot.outputs[0].topic) == ("velocity", "/velocity_controller/commands")
+    assert "# REVIEW: the data do not say by which topic these come: cube_x/position" in text
+    assert "# REVIEW: the data do not say what took the commands" in text
+
+
+def test_what_no_input_can_give_is_told(tmp_path: Path) -> None:
+    unread = ObservationEntry("goal.0/position", "", 0, 1, (), recorded=Recorded("/goal", "my_msgs/msg/Goal"))
+    policy = described(*arrays("velocity", "/c"), observations=(*ARM, unread))
+    robot, text = written(tmp_path, policy)
+    assert [source.topic for source in robot.inputs] == ["/joint_states"]
+    assert "# REVIEW: no input gives goal.0/position, of /goal (my_msgs/msg/Goal)" in text
+
+
+def test_names_given_by_hand(tmp_path: Path) -> None:
+    robot, text = written(tmp_path, described(*arrays("velocity", "/c")), URDF, joints=["elbow", "shoulder"])
+    assert robot.joints == {"command.0": "elbow", "command.1": "shoulder"}
+    assert "names no joints" not in text
+
+
+NAMELESS = described(
+    ActionEntry("action_0", "position", "", 1.0, -1, 1),
+    observations=(ObservationEntry("observation_0/position", "", -1, 1, ()),),
+)
+BLIND = described(*arrays("velocity", "/c"), observations=(observed("shoulder", "velocity"),))
+
+
+@pytest.mark.parametrize(
+    ("policy", "urdf", "joints", "message"),
+    [
+        (NAMELESS, None, None, "have no names.*import the recordings with a layout"),
+        (
+            described(*arrays("velocity", "/c")),
+            URDF,
+            ["shoulder", "elbo"],
+            "unknown joint in arm.urdf: 'elbo': did you",
+        ),
+        (described(*arrays("velocity", "/c")), URDF, ["shoulder"], "--joints has 1 names: expected 2 different ones"),
+        (BLIND, None, ["shoulder", "elbow"], "no limits of joint 'shoulder' are known: there is no URDF"),
+        (BLIND, URDF, ["shoulder", "elbow"], "joint 'elbow' are known: it is continuous in arm.urdf, without limits"),
+        (BLIND, URDF, None, r"unknown joint in arm.urdf: 'command.0'.*give --joints"),
+        (
+            described(*arrays("velocity", "/c"), commanded("wrist", "effort", "/e")),
+            None,
+            None,
+            "commands efforts and other quantities",
+        ),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    tmp_path: Path, policy: Description, urdf: str | None, joints: list[str] | None, message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        written(tmp_path, policy, urdf, joints=joints)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<robot", "cannot be read as XML"),
+        ("<mujoco/>", "no URDF, but XML that begins with <mujoco>"),
+        ('<robot xmlns:xacro="http://www.ros.org/wiki/xacro"><xacro:arm/></robot>', "is a xacro file: make a URDF"),
+        (
+            '<robot><joint name="a" type="revolute"><limit lower="-pi"/></joint></robot>',
+            "limit of joint 'a' is no number",
+        ),
+        (None, "no such URDF"),
+    ],
+)
+def test_files_that_are_no_urdf(tmp_path: Path, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / "arm.urdf").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_urdf(tmp_path / "arm.urdf")
+
+
+# The commands ---------------------------------------------------------------------------------------------------------
+
+
+def run_init(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["init", *map(str, arguments)])
+    init.main()
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "policy").mkdir()
+    (tmp_path / "policy/policy.json").write_text(described(*arrays("velocity", "/c")).to_json())
+    (tmp_path / "arm.urdf").write_text(URDF)
+    arguments = ["--policy", "policy", "--urdf", "arm.urdf", "--out", "my-arm.yaml"]
+    run_init(monkeypatch, *arguments)
+    told = capsys.readouterr().out
+    assert "/c (velocity)" in told
+    assert "next         python -m robot_bridge.check --policy policy --robot my-arm.yaml" in told
+    before = Path("my-arm.yaml").read_text()
+    assert f"{before.count('# REVIEW:')} places" in told
+    Path("my-arm.yaml").write_text(before + "# reviewed\n")
+    for wrong, message in (
+        (arguments, "my-arm.yaml exists, and may have been reviewed"),
+        ([*arguments[:-1], "my-arm"], "expected a file such as my-arm.yaml"),
+        (["--policy", "nowhere", "--out", "new.yaml"], "nowhere is no policy bundle"),
+    ):
+        with pytest.raises(SystemExit):
+            run_init(monkeypatch, *wrong)
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+    assert Path("my-arm.yaml").read_text().endswith("# reviewed\n")
+    run_init(monkeypatch, *arguments, "--force")
+    assert Path("my-arm.yaml").read_text() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["arm.urdf", "my-arm.yaml", "policy"]
+
+
+@pytest.mark.parametrize("kind", ["velocities", "positions", "trajectories"])
+def test_check_finds_it_consistent_with_the_twin(tmp_path: Path, kind: str) -> None:
+    """Server, twin and check over real sockets; the twin has a cube."""
+    pytest.importorskip("websockets", reason="the robot extra is not installed")
+    pytest.importorskip("roslibpy", reason="the robot extra is not installed")
+    pytest.importorskip("mujoco", reason="the robot extra is not installed")
+    from robot_bridge.server import RosbridgeServer
+    from robot_bridge.simulation.model import Model
+    from robot_bridge.simulation.simulation import Simulation
+    from robot_bridge.transport import RosbridgeTransport
+
+    policy = described(*ROBOTS[kind][0])
+    body = '<body name="cube" pos="0.4 0 0"><freejoint/><geom size="0.02"/></body>'
+    (tmp_path / "scene.xml").write_text(
+        '<mujoco><compiler angle="radian"/><option gravity="0 0 0"/><worldbody><body name="one">'
+        '<joint name="shoulder" axis="0 0 1" range="-2.5 2" limited="true"/><geom size="0.05" pos="0.1 0 1"/>'
+        '<body name="two"><joint name="elbow" axis="0 1 0"/><geom size="0.05" pos="0.2 0 2"/></body></body>'
+        f"{body}</worldbody></mujoco>"
+    )
+    robot, _ = written(tmp_path, policy, URDF)
+    with RosbridgeServer(port=0) as server:
+        out, back = RosbridgeTransport(server.url), RosbridgeTransport(server.url)
+        world = Model(tmp_path / "scene.xml", robot)
+        simulation = Simulation(out, world, robot, say=lambda line: None, hold_dead_man=True)
+        simulation.open()
+        out.start()
+        back.start()
+        thread = threading.Thread(target=simulation.run)
+        thread.start()
+        try:
+            time.sleep(0.3)
+            patient = check.check(back, LinearPolicy(policy, np.zeros((2, 4))), robot, 1.0)
+        finally:
+            simulation.stop()
+            thread.join()
+            simulation.close()
+            back.close()
+            out.close()
+    busy = ("inference", "longest gap")  # on a busy machine
+    assert [text for mark, text in patient.lines if mark == "WRONG" and not any(word in text for word in busy)] == []
+    told = [text for mark, text in patient.lines if mark == "ok"]
+    assert "observation complete" in told
+    assert "2 joints are within their limits" in told
+    assert any(text.startswith(f"{robot.outputs[0].topic} is ") for text in told)
