@@ -207,16 +207,17 @@ def describe(
 
 
 def start(data: OfflineDataset, names: Names) -> tuple[StartEntry, ...]:
-    """Where the episodes began: of all joints that are commanded and whose positions are observed.
+    """Where the episodes began: of all joints whose positions are observed, if commanded or named by messages.
 
     The pose is that of one episode, the one nearest to the medians: medians of several ways to begin may be none.
     """
-    joints = {action.joint for action in names.actions}
+    joints = {action.joint for action in names.actions} | {o.recorded.get("joint") for o in names.observations}
     split = [observed.name.rpartition("/") for observed in names.observations]
     chosen = [i for i, (joint, _, quantity) in enumerate(split) if joint in joints and quantity == "position"]
     if not chosen:
         return ()
-    first = data.observations[data.episodes[:, 0]][:, chosen].astype(np.float64)
+    scales = [names.observations[i].scale for i in chosen]
+    first = data.observations[data.episodes[:, 0]][:, chosen].astype(np.float64) / scales
     low, middle, high = np.quantile(first, STARTS, axis=0)
     pose = first[np.argmin(np.max(np.abs(first - middle) / np.maximum(high - low, 1e-6), axis=1))]
     low, high = np.minimum(low, pose), np.maximum(high, pose)

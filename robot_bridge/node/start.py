@@ -29,8 +29,8 @@ class StartPose:
         self._joints = list(robot.joints)
         self.known = bool(policy.start)
         """Whether the bundle says it."""
-        self._unknown = [name for name in self._joints if name not in known]
-        entries = [known.get(name) for name in self._joints]
+        self._unknown = [name for name in self._joints if not {name, robot.joints[name]} & set(known)]
+        entries = [known.get(name) or known.get(robot.joints[name]) for name in self._joints]  # arrays name no joints
         self._pose, self._low, self._high = np.array(
             [(e.pose, e.low, e.high) if e else (np.nan,) * 3 for e in entries], np.float64
         ).T
