@@ -62,26 +62,26 @@ def as_number(value: Any, what: str) -> float:
     return float(value)
 
 
-def with_number(message: Any, path: str, value: float) -> Any:
-    """A message with a number at a path; what is missing on the way is made."""
+def with_value(message: Any, path: str, value: Any) -> Any:
+    """A message with a value at a path; what is missing on the way is made."""
     key, _, rest = path.partition(".")
     if key.isdigit():
         entries = list(message or [])
         entries += [0.0] * (int(key) + 1 - len(entries))
-        entries[int(key)] = with_number(entries[int(key)], rest, value) if rest else value
+        entries[int(key)] = with_value(entries[int(key)], rest, value) if rest else value
         return entries
     message = message or {}
     if key in ANGLES and not rest:
         turned = angles([message.get(name, float(name == "w")) for name in "xyzw"])
         turned[ANGLES.index(key)] = value
         return message | dict(zip("xyzw", quaternion(turned), strict=True))
-    return message | {key: with_number(message.get(key), rest, value) if rest else value}
+    return message | {key: with_value(message.get(key), rest, value) if rest else value}
 
 
 def with_numbers(message: Any, numbers: dict[str, float]) -> Any:
     """A message with numbers at paths."""
     for path in sorted(numbers, key=lambda path: path.endswith("pitch")):  # the last, for it may hide the others
-        message = with_number(message, path, numbers[path])
+        message = with_value(message, path, numbers[path])
     return message
 
 

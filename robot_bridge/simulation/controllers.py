@@ -82,6 +82,8 @@ class Controller:
         }
         self.took: Callable[[Controller], None] = lambda controller: None
         """Called whenever a command was taken."""
+        self.active = True
+        """Whether it takes commands."""
 
     @property
     def commanded(self) -> bool:
@@ -102,6 +104,9 @@ class Controller:
 
     def _submit(self, take: Callable[[], None]) -> None:
         def taken() -> None:
+            if not self.active:
+                self.host.counters.add("refused.inactive")
+                return
             take()
             self.took(self)
 

@@ -13,7 +13,7 @@ sensor's noise and faults, where the world tells them). Services: /sim/reset (st
 on /sim/sensor says what becomes of the first input: "good", "silent", "frozen" (the last message again and again),
 "nan", "mistyped" (texts for numbers) or "reversed" (its joints in the opposite order).
 
-How commands are treated: `robot_bridge.simulation.controllers`.
+How commands are treated: `robot_bridge.simulation.controllers`. What must allow motion: `robot_bridge.simulation.cell`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from robot_bridge.node.sender import time_message
 from robot_bridge.robot.bundle import Description
 from robot_bridge.robot.robot import JOINT_STATE, Input, Output, Robot, simulated
 from robot_bridge.robot.units import QUANTITIES, Conversion
+from robot_bridge.simulation.cell import Cell
 from robot_bridge.simulation.controllers import COMMAND_TIMEOUT, Controllers, Host
 from robot_bridge.simulation.viewer import Viewer
 from robot_bridge.simulation.world import World
@@ -121,7 +122,7 @@ class Simulation:
             seed: episode i is reset with seed + i.
             video: a film of every episode goes into this folder.
             viewer: show it in a window.
-            hold_dead_man: say on the topic of the robot's dead-man switch that it is held.
+            hold_dead_man: say on the topic of the robot's dead-man switch that it is held; see `Cell`.
             command_timeout: s of simulated time that a velocity or an effort is in force.
 
         Raises:
@@ -129,7 +130,6 @@ class Simulation:
         """
         self.transport, self.world, self.robot = transport, world, robot
         self.lock_step, self.speed, self.video, self._say = lock_step, speed, video, say
-        self._held = robot.dead_man.topic if robot.dead_man is not None and hold_dead_man else None
         self.max_steps = world.max_steps
         self.names = list(robot.joints.values())
         self.counters = Counters()
@@ -145,6 +145,7 @@ class Simulation:
         self._ending = threading.Event()
         host = Host(lambda: self.time, self._submit, self.counters, world.ahead, command_timeout)
         self.controllers = Controllers(robot, host)
+        self.cell = Cell(robot, self.controllers, transport, self._submit, hold=hold_dead_man)
         self._closables: list[Any] = []
         self._reset()
         self._states = self._reported()
@@ -174,8 +175,7 @@ class Simulation:
             add(transport.advertise(source.topic, source.type))
         if self.world.truth() is not None:
             add(transport.advertise("/sim/truth", JOINT_STATE))
-        if self._held is not None:
-            add(transport.advertise(self._held, "std_msgs/msg/Bool"))
+        self._closables += self.cell.open()
         add(transport.advertise("/clock", "rosgraph_msgs/msg/Clock"))
         add(transport.advertise("/sim/status", "std_msgs/msg/String"))
         for controller in self.controllers.all:
@@ -354,8 +354,7 @@ class Simulation:
             position, velocity = truth[0].tolist(), truth[1].tolist()
             values = {"name": self.names, "position": position, "velocity": velocity, "effort": []}
             self.transport.publish("/sim/truth", {"header": header} | values)
-        if self._held is not None:
-            self.transport.publish(self._held, {"data": True})
+        self.cell.publish()
         self.transport.publish("/clock", {"clock": time_message(self.time)})
         if self.lock_step or self.time >= self._next_status:
             self._next_status = self.time + STATUS * self.speed
