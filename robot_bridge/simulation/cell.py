@@ -7,6 +7,7 @@ manager activates and deactivates controllers, which then take no commands.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -24,7 +25,7 @@ LET_GO = 0.3  # s for which the hand lets go of a joystick's switch before it pr
 
 
 class Hand:
-    """Holds the dead-man switch. A joystick's it presses anew whenever the robot's node has stopped."""
+    """Holds the dead-man switch. A joystick's it lets go when the robot's node stops, and presses when it stands."""
 
     def __init__(self, switch: DeadMan, robot: Robot, transport: Transport) -> None:
         self._switch, self._transport = switch, transport
@@ -46,7 +47,7 @@ class Hand:
             if node is None or not set(values.get("outputs", "").split()) <= self._topics:
                 continue  # of another robot
             if self._states.get(node) != state and state != "active":
-                self._pressed = time.monotonic() + LET_GO
+                self._pressed = math.inf if state == "stopping" else time.monotonic() + LET_GO
             self._states[node] = state
 
     def publish(self) -> None:
