@@ -21,6 +21,7 @@ from robot_bridge.simulation.controllers import Controllers
 from robot_bridge.transport import Closable, Message, Respond, Transport
 
 SWITCH, SWITCH_TYPE = "switch_controller", "controller_manager_msgs/srv/SwitchController"
+EVERY = 0.02  # s between two words of the hand and the interlocks; steps may be much shorter
 LET_GO = 0.3  # s for which the hand lets go of a joystick's switch before it presses it anew
 
 
@@ -88,6 +89,8 @@ class Cell:
         active = () if robot.controllers is None else robot.controllers.active
         self.states = dict.fromkeys(active, "active")
         """Of the controllers that must be active."""
+        ages = [part.max_age for part in (robot.dead_man, *robot.interlocks) if part is not None and part.max_age]
+        self._every, self._next = min(EVERY, 0.25 * min(ages, default=1.0)), 0.0
 
     def open(self) -> list[Closable]:
         """Declare everything."""
@@ -105,7 +108,11 @@ class Cell:
         return closables
 
     def publish(self) -> None:
-        """Once a step of the simulation."""
+        """Tell how all is, if it is time: once a step of the simulation."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + self._every
         if self._hand is not None:
             self._hand.publish()
         for interlock in self._robot.interlocks:
