@@ -27,7 +27,7 @@ In real time the policy is guarded as on a real arm; --lock-step runs it as lapo
   python -m robot_bridge.demo --policy policy/ --minutes 10 --report demo.json     measure the loop"""
 
 NUMBERS: tuple[str, ...] = ("loop_rate_hz", "deadline_misses", "jitter_ms", "work_ms", "latency_ms", "round_trip_ms")
-NUMBERS += ("sent", "limited", "holds", "faults")
+NUMBERS += ("asking_ms", "sent", "limited", "holds", "faults")
 START_WITHIN = 60.0  # s for the simulation to load
 FILM_WITHIN = 300.0  # s for a simulation that has a film to draw yet
 

@@ -183,6 +183,8 @@ def summary(node: PolicyNode) -> dict[str, object]:
     values: dict[str, object] = {"state": node.state, "reason": node.reason, **counts, **node.timing.summary()}
     if trips := getattr(node.transport, "round_trips", None):  # real rclpy has no pings
         values["round_trip_ms"] = percentiles(np.array(trips))
+    if took := node.inference.plan.took:
+        values["asking_ms"] = percentiles(np.array(took))
     values["miss_rate"] = node.timing.miss_rate
     values["transport"] = node.transport.counters.snapshot()
     values["observer"] = node.observer.counters.snapshot() | node.observer.complaints
@@ -284,6 +286,8 @@ def main() -> None:
         page.show(node)
         printer(f"page: {page.url}")
     printer(f"{policy.description.task} on {robot.name} at {place(args)}, {robot.rate:g} Hz, {mode}")
+    if not policy.description.novelty:
+        printer("novelty: none, the bundle was made without data; only numbers far out of their ranges are noticed")
     if mode == "run" and not args.lock_step:
         for sender in node.senders:
             printer(f"if nothing more is sent: {sender.alone}")

@@ -63,6 +63,10 @@ def test_one_arrow_between_the_packages(graph):
 
 
 def test_bundles_run_without_tensorflow():
-    """What a robot's computer installs: no learning library is imported by the package."""
+    """What a robot's computer installs: no learning library is imported, but where bundles of own models are made."""
     graph = grimp.build_graph("robot_bridge", include_external_packages=True, cache_dir=None)
-    assert not {"tensorflow", "keras", "minari", "matplotlib"} & graph.modules
+    learning = {"tensorflow", "keras", "minari", "matplotlib"} & graph.modules
+    importing = {module for library in learning for module in graph.find_modules_that_directly_import(library)}
+    assert importing == {"robot_bridge.own_policy.models", "robot_bridge.own_policy.recordings"}
+    making = {"robot_bridge.bundle"} | graph.find_descendants("robot_bridge.own_policy")
+    assert {a for a, b in imports(graph) if b.startswith("robot_bridge.own_policy")} <= making

@@ -34,13 +34,12 @@ from robot_bridge.robot.bundle import (
     ObservationEntry,
     Policy,
     Recorded,
-    StartEntry,
 )
 from robot_bridge.robot.novelty import NOVEL, fit_whitening, held_out_scores, varying
+from robot_bridge.robot.starts import start_entries
 
 COMPARED = 1000  # observations of the data that the trained and the exported policy are compared on
 HELD_OUT_STEPS = 2000  # at most so many are tried where there is no simulator
-STARTS = (0.05, 0.5, 0.95)  # quantiles of where episodes began
 QUANTILES = (0.001, 0.01, 0.5, 0.99, 0.999)
 SAVED_MODEL, ONNX = "saved_model", "policy.onnx"
 
@@ -202,28 +201,12 @@ def describe(
             "score_min": run.task.score_min,
             "score_max": run.task.score_max,
         },
-        start=start(data, names),
-    )
-
-
-def start(data: OfflineDataset, names: Names) -> tuple[StartEntry, ...]:
-    """Where the episodes began: of all joints whose positions are observed, if commanded or named by messages.
-
-    The pose is that of one episode, the one nearest to the medians: medians of several ways to begin may be none.
-    """
-    joints = {action.joint for action in names.actions} | {o.recorded.get("joint") for o in names.observations}
-    split = [observed.name.rpartition("/") for observed in names.observations]
-    chosen = [i for i, (joint, _, quantity) in enumerate(split) if joint in joints and quantity == "position"]
-    if not chosen:
-        return ()
-    scales = [names.observations[i].scale for i in chosen]
-    first = data.observations[data.episodes[:, 0]][:, chosen].astype(np.float64) / scales
-    low, middle, high = np.quantile(first, STARTS, axis=0)
-    pose = first[np.argmin(np.max(np.abs(first - middle) / np.maximum(high - low, 1e-6), axis=1))]
-    low, high = np.minimum(low, pose), np.maximum(high, pose)
-    return tuple(
-        StartEntry(split[i][0], names.observations[i].unit, float(pose[k]), float(low[k]), float(high[k]))
-        for k, i in enumerate(chosen)
+        start=start_entries(
+            data.observations[data.episodes[:, 0]] / [o.scale for o in names.observations],
+            [o.name for o in names.observations],
+            [o.unit for o in names.observations],
+            {a.joint for a in names.actions} | {o.recorded.get("joint") for o in names.observations},
+        ),
     )
 
 

@@ -316,9 +316,10 @@ class Policy:
         """
         self.description = d = description
         obs, act = len(d.observations), len(d.actions)
-        self._seen = (obs,) if d.model.history == 1 else (d.model.history, obs)
+        self.seen = (obs,) if d.model.history == 1 else (d.model.history, obs)
+        """Shape of what `infer` takes."""
         self._planned = (act,) if d.model.chunk == 1 else (d.model.chunk, act)
-        self._policy = _policy(d.model, models[d.model.file], self._seen, self._planned)
+        self._policy = _policy(d.model, models[d.model.file], self.seen, self._planned)
         self._scores: Runnable | Whitening | None = None
         if NOVELTY in models:
             inputs = {"observation": (1, obs), "action": (1, act)}
@@ -365,15 +366,18 @@ class Policy:
         Raises:
             ValueError: the observation has another shape.
         """
-        actions = self._policy(self._checked(observation, self._seen)).reshape(self._planned)
-        low, high = self._bounds
+        actions, (low, high) = self.raw(observation), self._bounds
         if self.description.model.normalised:
             actions = low + 0.5 * (actions + 1.0) * (high - low)
         return actions if self.description.model.bounded else np.clip(actions, low, high)
 
+    def raw(self, observation: np.ndarray) -> np.ndarray:
+        """What the model itself says: perhaps normalised, perhaps beyond the bounds; otherwise as `infer`."""
+        return self._policy(self._checked(observation, self.seen)).reshape(self._planned)
+
     def repeated(self, observation: np.ndarray) -> np.ndarray:
         """What `infer` takes at the beginning, when there is no other observation [obs] yet."""
-        return np.broadcast_to(observation, self._seen)
+        return np.broadcast_to(observation, self.seen)
 
     def novelty(self, observation: np.ndarray, action: np.ndarray) -> np.ndarray:
         """The novelty scores [k] of an observation [obs] and an action [act], in units of their thresholds.

@@ -67,7 +67,9 @@ class OnnxModel:
         try:
             import onnxruntime
         except ImportError:
-            raise UserError(f"{name} needs onnxruntime, which is not here: pip install 'robot-bridge[onnx]'") from None
+            raise UserError(
+                f"{name} needs onnxruntime, which is not here: pip install 'onnxruntime>=1.20,<1.33'"
+            ) from None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = max(1, (os.cpu_count() or 1) // 2)  # the rest is the loop's
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
