@@ -71,7 +71,8 @@ def main() -> None:
         score = f"return {d.score['return']:.4g}"
         if "normalized_score" in d.score:
             score = f"{d.score['normalized_score']:.1f} ± {d.score['normalized_score_std']:.1f}"
-        print(f"score        {score} over {d.score['episodes']} episodes, exported model, seeds from 0")
+        success = f"; success {d.score['success/episodes']:.0%}" if "success/episodes" in d.score else ""
+        print(f"score        {score}{success} over {d.score['episodes']} episodes, exported model, seeds from 0")
     for novelty in d.novelty:
         alarms = "" if novelty.alarms is None else f"; {novelty.alarms:.1%} of the steps tried are above"
         print(f"novelty      {novelty.name}: threshold {novelty.threshold:.3g} ({novelty.calibration}){alarms}")

@@ -165,6 +165,10 @@ def finish(
     ):
         if some:
             print(f"{name:26s} {sum(some) / len(some):.1f} of {len(some)} ({', '.join(f'{s:.0f}' for s in some)})")
+    if told := [success for success in sim.get("successes", []) if success is not None]:
+        known = description.score.get("success/episodes")
+        directly = "" if known is None else f"; run directly {known:.0%} of {description.score['episodes']}"
+        print(f"{'success through the bridge':26s} {sum(told) / len(told):.0%} of {len(told)}{directly}")
     for key in NUMBERS:
         if key in node:
             print(f"{key:26s} {node[key]}" + ("  (p50/p99/max)" if key.endswith("_ms") else ""))

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -23,7 +24,7 @@ from lapo_tf.runs.conversion import MAX_DIFFERENCE, compare, onnx_policy, to_lit
 from lapo_tf.runs.novelty import MARGIN, has_cvae, novelty_function
 from lapo_tf.runs.run import Rollout, Run
 from lapo_tf.tasks.names import Commanded, Names, Observed, recorded_names, told_names
-from lapo_tf.tasks.task import HELD_OUT, SCORE
+from lapo_tf.tasks.task import HELD_OUT, SCORE, Task
 from robot_bridge.robot.bundle import DESCRIPTION as JSON
 from robot_bridge.robot.bundle import (
     MODEL,
@@ -155,7 +156,6 @@ def describe(
     quantiles = np.quantile(observations, QUANTILES, axis=0).T
     scaling = run.agent.spec.scaling
     values = run.folder.read()
-    env_id = run.task.env_id
     return Description(
         task=run.task.name,
         control_rate=names.control_rate,
@@ -194,13 +194,7 @@ def describe(
             "seed": run.config.seed,
             "versions": values.get("versions", {}),
         },
-        environment={}
-        if env_id is None
-        else {
-            "id": f"lapo_tf.envs:{env_id}" if env_id.startswith("lapo/") else env_id,  # the module registers it
-            "score_min": run.task.score_min,
-            "score_max": run.task.score_max,
-        },
+        environment=environment(run.task),
         start=start_entries(
             data.observations[data.episodes[:, 0]] / [o.scale for o in names.observations],
             [o.name for o in names.observations],
@@ -213,6 +207,16 @@ def describe(
 def recorded(entry: Observed | Commanded) -> Recorded | None:
     """Where a number was recorded, as bundles say it."""
     return Recorded(**entry.recorded) if entry.recorded else None
+
+
+def environment(task: Task) -> dict[str, Any]:
+    """How the bundle's reader makes a task's environment, see `Description.environment`; empty where there is none."""
+    if task.env_id is None:
+        return {}
+    module = "lapo_tf.envs:" if task.env_id.startswith("lapo/") else ""  # registers it
+    bounds = {"score_min": task.score_min, "score_max": task.score_max}
+    more = {name: getattr(task, name) for name in ("env_options", "wrapper", "max_episode_steps", "success")}
+    return {"id": module + task.env_id} | bounds | {name: value for name, value in more.items() if value}
 
 
 def with_trial(run: Run, policy: Policy, episodes: int, progress: bool) -> Description:
@@ -235,6 +239,7 @@ def with_trial(run: Run, policy: Policy, episodes: int, progress: bool) -> Descr
         score={
             **(normalized if run.task.criterion == SCORE else {}),
             "return": float(rollout.returns.mean()),
+            **run.task.success_numbers(rollout.returns, rollout.infos),
             "scores": rollout.scores.tolist(),
             "episodes": episodes,
             "seeds": [int(seed) for seed in rollout.seeds],

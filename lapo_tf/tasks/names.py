@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 from lapo_tf.data.dataset import OfflineDataset
 from lapo_tf.data.store import METADATA
@@ -185,6 +186,9 @@ def _joints(model: Any, obs_dim: int, env: gym.Env) -> Names | None:
     left_out = len(positions) + len(velocities) - obs_dim
     if not 0 <= left_out < len(positions) or (model.actuator_trntype != 0).any():  # mjTRN_JOINT
         return None
+    observation, data = env.reset(seed=0)[0], env.unwrapped.data  # type: ignore[attr-defined]
+    if not np.allclose(observation, np.concatenate([data.qpos[left_out:], data.qvel]), atol=1e-4):
+        return None  # as many numbers, but others
     joints = [model.joint(i).name for i in model.actuator_trnid[:, 0]]
     gears = model.actuator_gear[:, 0].tolist()
     actions = [Commanded(name, "effort", "N m", gear) for name, gear in zip(joints, gears, strict=True)]

@@ -47,6 +47,8 @@ class Simulator:
         if self.criterion == SCORE:
             scores = self.task.normalized(episodes.returns)
             logs |= {"eval/normalized_score": float(scores.mean()), "eval/normalized_score_std": float(scores.std())}
+        if self.task.success is not None:
+            logs["eval/success"] = self.task.success_numbers(episodes.returns, episodes.infos)["success/episodes"]
         return logs
 
     def close(self) -> None:

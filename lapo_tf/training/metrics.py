@@ -9,6 +9,7 @@ EVALUATION: dict[str, str] = {
     "eval/normalized_score": "mean over episodes of 100 (return - min) / (max - min), with D4RL's min and max",
     "eval/return": "mean undiscounted return of the evaluation episodes",
     "eval/episode_length": "mean number of steps of the evaluation episodes",
+    "eval/success": "share of those episodes that ended in success, where the task says what that is (`success`)",
     "eval/normalized_score_std": "standard deviation of the normalized score over those episodes",
     "time/seconds": "seconds of training and evaluation so far, over all sessions of the run",
     "time/steps_per_second": "gradient steps per second since the last evaluation, evaluation not counted",

@@ -92,6 +92,11 @@ class Evaluator:
             env.close()
 
 
+def repeatable(env: gym.Env) -> bool:
+    """Whether the seed of `reset` decides how an episode begins, as gymnasium asks of environments."""
+    return np.array_equal(env.reset(seed=0)[0], env.reset(seed=0)[0])
+
+
 def _shape(space: gym.Space) -> tuple[int, ...]:
     assert space.shape is not None
     return space.shape

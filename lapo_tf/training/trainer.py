@@ -31,6 +31,7 @@ from lapo_tf.training.judges import HeldOut, Simulator
 from lapo_tf.training.lock import RunLock
 from lapo_tf.training.loop import NonFiniteLossError, TrainingLoop, scaling_of
 from lapo_tf.training.options import resolved
+from lapo_tf.training.rollout import repeatable
 from lapo_tf.training.run_folder import Checkpoints, RunFolder
 from lapo_tf.training.signals import handled
 
@@ -154,6 +155,11 @@ class Trainer:
         )
         self.judge: HeldOut | Simulator
         self.judge = HeldOut(self.agent, held_out) if held_out else Simulator(self.agent, self.task, config)
+        if isinstance(self.judge, Simulator) and not repeatable(self.judge.evaluator.envs[0]):
+            self.log(
+                f"note: '{self.task.env_id}' ignores the seed of reset, so no evaluation can be had twice: give the "
+                "task a wrapper that seeds it"
+            )
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self.begun = tf.Variable(-1, dtype=tf.int64, trainable=False)  # step of the last `on_epoch_begin`
         self.state = tf.train.Checkpoint(loop=self.loop, seconds=self.seconds, begun=self.begun)

@@ -226,8 +226,10 @@ class Description:
     check: dict[str, Any] = field(default_factory=dict)
     """How the exported model was compared with the trained one."""
     environment: dict[str, Any] = field(default_factory=dict)
-    """The simulator of its task: `id`, gymnasium's with the module that registers it, and the returns of the scores 0
-    and 100, `score_min` and `score_max`. Empty in bundles made before November 2026, and where there is none."""
+    """The simulator of its task: `id`, gymnasium's with the module that registers it; the returns of the scores 0 and
+    100, `score_min` and `score_max`; and where the task has them, its `env_options` (keyword arguments), `wrapper`
+    (`module:function` that wraps it), `max_episode_steps`, and `success`, the key of `info` that says at an episode's
+    end whether it succeeded. Empty in bundles made before November 2026, and where there is none."""
 
     start: tuple[StartEntry, ...] = ()
     """Of the joints whose positions are observed; empty in older bundles."""

@@ -11,6 +11,7 @@ Two more methods help, where an environment has them:
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 from typing import Any, Protocol, runtime_checkable
 
@@ -63,7 +64,8 @@ class Environment:
         self._inner = env.unwrapped
         self._fine: Substeps | None = self._inner if isinstance(self._inner, Substeps) and not lock_step else None
         self._true: JointState | None = self._inner if isinstance(self._inner, JointState) else None
-        self.max_steps = env.spec.max_episode_steps or 1000
+        self._success = policy.environment.get("success")
+        self.max_steps = (env.spec.max_episode_steps if env.spec else None) or 1000
         self.dt = self.ahead = 1.0 / policy.control_rate
         self.step_dt = self._fine.substep_dt if self._fine else self.dt
         joints, actions = list(robot.joints), policy.actions
@@ -98,7 +100,8 @@ class Environment:
                 action = np.zeros(len(self._scale), np.float32)
             self._observation, reward, terminated, truncated, info = self.env.step(action)
             completions = list(info.get("episode_task_completions", []))
-            step = Step(float(reward), bool(terminated or truncated), True, completions)
+            success = bool(np.any(info[self._success])) if self._success in info else None
+            step = Step(float(reward), bool(terminated or truncated), True, completions, success)
         self._measure()
         return step
 
@@ -180,7 +183,8 @@ def make_environment(policy: Description, env_id: str | None = None, *, drawn: b
     Raises:
         UserError: no id is known, it cannot be made, or its spaces are not those of the bundle.
     """
-    env_id = env_id or policy.environment.get("id")
+    known = policy.environment if env_id in (None, policy.environment.get("id")) else {"id": env_id}
+    env_id = known.get("id")
     if env_id is None:
         raise UserError(
             f"the bundle of '{policy.task}' names no environment: give --env, e.g. --env my_package:MyArm-v0, "
@@ -192,13 +196,18 @@ def make_environment(policy: Description, env_id: str | None = None, *, drawn: b
         with contextlib.redirect_stderr(io.StringIO()):  # advice on environments that nobody asked for
             import gymnasium as gym
 
-            env: Any = gym.make(env_id, render_mode="rgb_array" if drawn else None)
+            options = known.get("env_options", {}) | ({"render_mode": "rgb_array"} if drawn else {})
+            env: Any = gym.make(env_id, max_episode_steps=known.get("max_episode_steps"), **options)
+            if wrapper := known.get("wrapper"):
+                module, _, name = wrapper.partition(":")
+                env = getattr(importlib.import_module(module), name)(env)
     except ImportError as error:
         missing = error.name or env_id.partition(":")[0]
         hint = "pip install 'lapo-tf[robot]', or the package of the environment"
         raise UserError(f"the environment '{env_id}' needs the module {missing}, which is not here: {hint}") from None
-    except gym.error.Error as error:
-        raise UserError(f"cannot make the environment '{env_id}': {str(error).splitlines()[0]}") from None
+    except Exception as error:  # whatever a foreign module, constructor or wrapper raises
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"cannot make the environment '{env_id}': {first}") from None
     for what, space, expected in (
         ("observations", env.observation_space, len(policy.observations)),
         ("actions", env.action_space, len(policy.actions)),

@@ -68,6 +68,7 @@ class Episode:
     score: float = 0.0
     done: bool = False
     completions: list[str] = field(default_factory=list)
+    success: bool | None = None
 
 
 class Reported:
@@ -301,7 +302,7 @@ class Simulation:
             return
         episode.steps += 1
         episode.score += step.reward
-        episode.completions = step.completions
+        episode.completions, episode.success = step.completions, step.success
         episode.done = step.done or episode.steps >= self.max_steps
         if self.video:  # drawing takes longer than a step: in real time, where it stood is drawn later
             self._frames.append(self.world.frame(now=self.lock_step))
@@ -320,7 +321,8 @@ class Simulation:
         episode = self.episode
         self.results.append(episode)
         score = self.world.score(episode.score)
-        self._say(f"episode {episode.number} (seed {episode.seed}): score {score:.1f}, {episode.steps} steps")
+        success = {None: "", True: ", success", False: ", no success"}[episode.success]
+        self._say(f"episode {episode.number} (seed {episode.seed}): score {score:.1f}, {episode.steps} steps{success}")
 
     def _film(self) -> None:
         """Write the film of the episode that is over; nothing is published meanwhile."""
@@ -367,6 +369,7 @@ class Simulation:
         return vars(self.episode) | {
             "scores": scores,
             "seeds": seeds,
+            "successes": [episode.success for episode in self.results],
             "time": self.time,
             "counters": self.counters.snapshot(),
         }

@@ -20,12 +20,14 @@ class Step:
         done: whether the episode is over.
         ended: whether it ended a control step.
         completions: names of sub-tasks that were done in this episode so far.
+        success: whether the task is done, where the world tells.
     """
 
     reward: float = 0.0
     done: bool = False
     ended: bool = True
     completions: list[str] = field(default_factory=list)
+    success: bool | None = None
 
 
 class World(Protocol):

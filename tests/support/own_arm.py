@@ -32,7 +32,31 @@ class OwnArm(gym.Env):
         return self._observe(), reward, False, False, {"reached": reward > 0.5}
 
 
+class DeafArm(OwnArm):
+    """It takes an option, and ignores the seed of `reset`, as environments of other people do."""
+
+    def __init__(self, reach: float) -> None:
+        self.reach = reach
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        return super().reset()
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        observation, reward, _, _, _ = super().step(action)
+        return observation, reward, False, False, {"reached": float(reward > self.reach)}
+
+
+class Seeded(gym.Wrapper):
+    """What its user puts around it."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        if seed is not None:
+            self.unwrapped.np_random = np.random.default_rng(seed)
+        return super().reset()
+
+
 gym.register("OwnArm-v0", OwnArm, max_episode_steps=STEPS)
+gym.register("DeafArm-v0", DeafArm)
 
 
 def arrays(episodes: int = 30, seed: int = 0) -> dict[str, np.ndarray]:

@@ -69,6 +69,19 @@ def test_names_fit_the_environments() -> None:
         env.close()
 
 
+def test_joints_are_named_only_where_they_are_what_is_observed() -> None:
+    swimmer = Task("swimmer", "Swimmer-v5")
+    env = swimmer.make_env()
+    names = [entry.name for entry in swimmer.names(env).observations]
+    assert (names[0], names[-1]) == ("free_body_rot/position", "motor2_rot/velocity")
+    turned = gym.wrappers.TransformObservation(env, lambda o: o[::-1], env.observation_space)
+    assert [entry.name for entry in swimmer.names(turned).observations][:2] == [
+        "observation_0/position",
+        "observation_1/position",
+    ]
+    env.close()
+
+
 def test_relabelling_for_a_family_s_tasks() -> None:
     with_rule = {task.family for task in TASKS.values() if task.relabel is not None}
     assert with_rule == {"kitchen", "maze2d", "antmaze", "walker2d"}

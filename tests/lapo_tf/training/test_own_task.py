@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -81,6 +83,51 @@ def test_a_data_set_with_an_environment(tmp_path: Path) -> None:
     assert "over 3 episodes" in run("lapo_tf.evaluate", result.folder, "--episodes", 3)
     train(resume=True, run_dir=result.folder, steps=60, progress=False)
     assert [row["step"] for row in load_run(result.folder).metrics()] == [20, 40, 60]
+
+
+FOREIGN = """
+env_id: own_arm:DeafArm-v0
+env_options: {reach: 0.7}
+wrapper: own_arm:Seeded
+max_episode_steps: 5
+success: reached
+"""
+
+
+def test_an_environment_of_other_people_through_the_bridge(tmp_path: Path) -> None:
+    """Its options, wrapper, limit and success go with the run folder and the bundle."""
+    pytest.importorskip("websockets", reason="the robot extra is not installed")
+    own_arm.write(tmp_path / "arm.hdf5")
+    (tmp_path / "reach.yaml").write_text("dataset: arm.hdf5" + FOREIGN)
+    result = train(task="reach.yaml", **SMALL)
+    rows = load_run(result.folder).metrics()
+    assert all(0.0 <= row["eval/success"] <= 1.0 for row in rows)
+    policy = export(load_run(result.folder), tmp_path / "policy", trial_episodes=3)
+    direct = policy.description.score
+    assert policy.description.environment == {
+        "id": "own_arm:DeafArm-v0",
+        "score_min": None,
+        "score_max": None,
+        "env_options": {"reach": 0.7},
+        "wrapper": "own_arm:Seeded",
+        "max_episode_steps": 5,
+        "success": "reached",
+    }
+    told = run("robot_bridge.demo", "--policy", "policy", "--lock-step", "--episodes", 3, "--report", "report.json")
+    values = json.loads(Path("report.json").read_text())["sim"]
+    assert values["scores"] == direct["scores"]
+    assert values["steps"] == 5
+    assert np.mean(values["successes"]) == direct["success/episodes"]
+    assert f"success through the bridge {direct['success/episodes']:.0%} of 3; run directly" in told
+
+
+def test_an_environment_that_ignores_seeds_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own_arm.write(tmp_path / "arm.hdf5")
+    for wrapper, told in (("own_arm:Seeded", False), (None, True)):
+        task = Task("deaf", "own_arm:DeafArm-v0", dataset="arm.hdf5", env_options={"reach": 0.5}, wrapper=wrapper)
+        task = dataclasses.replace(task, max_episode_steps=5)
+        train(task=task, run_dir=f"runs/{wrapper}", **SMALL)
+        assert ("'own_arm:DeafArm-v0' ignores the seed of reset" in capsys.readouterr().out) == told
 
 
 def test_a_folder_that_knows_its_task_by_name_only() -> None:

@@ -337,6 +337,9 @@ def test_an_environment_that_cannot_be_had_is_told_in_one_line() -> None:
     policy = for_task("maze2d-umaze").description
     with pytest.raises(UserError, match=r"cannot make the environment 'lapo_tf\.envs:lapo/Wolk-v0'"):
         make_environment(policy, "lapo_tf.envs:lapo/Wolk-v0")
+    wrong = dataclasses.replace(policy, environment=policy.environment | {"env_options": {"size": "huge"}})
+    with pytest.raises(UserError, match=r"cannot make the environment 'lapo_tf\.envs:lapo/Maze2dUmaze-v0': .*'size'"):
+        make_environment(wrong)
     with pytest.raises(UserError, match="needs the module nowhere, which is not here"):
         make_environment(policy, "nowhere:Arm-v0")
     with pytest.raises(UserError, match=r"has observations of shape \(60,\): expected the bundle's \(4,\)"):
