@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from robot_bridge.bounds import between
+from robot_bridge.errors import UserError
 from robot_bridge.guards.guards import Setup
 from robot_bridge.guards.limits import JointLimits
 from robot_bridge.guards.motion import MotionLimiter
@@ -200,7 +201,15 @@ def simulated(policy: Description) -> Robot:
     """A simulation that takes the policy's own actions, unlimited: to be run in lock-step, as `lapo_tf.evaluate` does.
 
     Only the guards that halt are at work: no connection, NaN, missing input.
+
+    Raises:
+        UserError: its actions are of several quantities, which one array cannot carry.
     """
+    if len(quantities := {a.quantity: a.joint for a in policy.actions}) > 1:
+        told = ", ".join(f"{quantity} of '{joint}'" for quantity, joint in quantities.items())
+        raise UserError(
+            f"{policy.task} commands {told}: one array takes one quantity; give --robot with an output for each"
+        )
     names = {a.joint: a.joint for a in policy.actions}
     inputs = tuple(Input(topic, max_age=10.0, check_stamps=False) for topic in ("/joint_states", "/object_states"))
     kinds: dict[str, OutputKind] = {"velocity": "velocity", "effort": "effort", "position": "position"}

@@ -183,7 +183,8 @@ def make_environment(policy: Description, env_id: str | None = None, *, drawn: b
     Raises:
         UserError: no id is known, it cannot be made, or its spaces are not those of the bundle.
     """
-    known = policy.environment if env_id in (None, policy.environment.get("id")) else {"id": env_id}
+    same = env_id in (None, policy.environment.get("id"))
+    known: dict[str, Any] = policy.environment if same else {"id": env_id}
     env_id = known.get("id")
     if env_id is None:
         raise UserError(

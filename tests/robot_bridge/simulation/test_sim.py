@@ -27,7 +27,7 @@ from robot_bridge.node.policy_node import PolicyNode
 from robot_bridge.robot.robot import Input, Output, Robot, simulated
 from robot_bridge.server import RosbridgeServer
 from robot_bridge.simulation.environment import make_environment
-from robot_bridge.simulation.simulation import FOLLOW, TRAJECTORY, Simulation
+from robot_bridge.simulation.simulation import FOLLOW, TRAJECTORY, Simulation, plain
 from robot_bridge.simulation.viewer import camera
 from robot_bridge.transport import RosbridgeTransport
 
@@ -346,6 +346,14 @@ def test_an_environment_that_cannot_be_had_is_told_in_one_line() -> None:
         make_environment(policy, "lapo_tf.envs:lapo/KitchenMixed-v0")
     with pytest.raises(UserError, match="names no environment: give --env"):
         make_environment(dataclasses.replace(policy, environment={}))
+
+
+def test_one_array_does_not_carry_several_quantities() -> None:
+    policy = for_task("maze2d-umaze").description
+    push, turn = policy.actions
+    mixed = dataclasses.replace(policy, actions=(push, dataclasses.replace(turn, quantity="velocity")))
+    with pytest.raises(UserError, match="maze2d-umaze commands effort of 'x', velocity of 'y': one array takes one"):
+        plain(mixed)
 
 
 def test_an_environment_is_the_robot_of_a_config() -> None:
