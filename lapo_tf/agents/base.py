@@ -137,13 +137,13 @@ class AgentSpec:
 
 @dataclass(frozen=True)
 class Optimizers:
-    """An agent's optimisers, each with its `name` and a `learning_rate` that can be set."""
+    """A learner's optimisers, each with its `name` and a `learning_rate` that can be set."""
 
     optimizers: list[Adam]
 
 
-class Agent(keras.Model, ABC):
-    """Base of all agents. A subclass builds its networks and optimisers and defines the abstract methods.
+class Learner(keras.Model, ABC):
+    """Networks with their optimisers and one update: what the compiled loop trains.
 
     It is a Keras model so that Keras callbacks, weights and `tf.train.Checkpoint` work on it as on any other; it is not
     trained with `fit` but by `lapo_tf.training.loop`.
@@ -154,9 +154,6 @@ class Agent(keras.Model, ABC):
     """What `step` reports, explained: the columns of `metrics.csv`."""
     batch_size: ClassVar[int] = 256
     """Of its paper's experiments."""
-    action_units: ClassVar[Literal["bounds", "std"]] = "bounds"
-    """How actions are scaled for the agent: their bounds become -1 and 1, or the data's mean and standard deviation
-    0 and 1."""
 
     def __init__(self, config: AgentConfig, spec: AgentSpec) -> None:
         super().__init__(name=config.name)
@@ -164,11 +161,10 @@ class Agent(keras.Model, ABC):
         self.built = True
         self.targets: list[tuple[keras.Model, keras.Model, float]] = []
         self._seeds = random.Random(spec.seed)
-        self._act = tf.function(self._raw_action, input_signature=[tf.TensorSpec([None, spec.obs_dim], tf.float32)])
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """Those of `METRICS` that this agent reports with its options; all by default."""
+        """Those of `METRICS` that this learner reports with its options; all by default."""
         return tuple(self.METRICS)
 
     def network(
@@ -234,11 +230,24 @@ class Agent(keras.Model, ABC):
 
     @abstractmethod
     def step(self, batch: Batch, noise: dict[str, tf.Tensor]) -> Metrics:
-        """One update: changes the agent's variables, returns the step's metrics. Pure TensorFlow ops."""
+        """One update: changes the learner's variables, returns the step's metrics. Pure TensorFlow ops."""
 
     def update(self, batch: Batch, seed: tf.Tensor) -> Metrics:
         """One update with the random numbers that `seed` gives."""
         return self.step(batch, self.draw(seed, batch["rewards"].shape[0]))
+
+
+class Agent(Learner):
+    """Base of all agents: a learner with a policy. A subclass builds its networks and optimisers and defines the
+    abstract methods."""
+
+    action_units: ClassVar[Literal["bounds", "std"]] = "bounds"
+    """How actions are scaled for the agent: their bounds become -1 and 1, or the data's mean and standard deviation
+    0 and 1."""
+
+    def __init__(self, config: AgentConfig, spec: AgentSpec) -> None:
+        super().__init__(config, spec)
+        self._act = tf.function(self._raw_action, input_signature=[tf.TensorSpec([None, spec.obs_dim], tf.float32)])
 
     @abstractmethod
     def policy_action(self, observations: tf.Tensor) -> tf.Tensor:

@@ -34,7 +34,8 @@ def held_out_episodes(dataset: OfflineDataset, share: float) -> list[int]:
 
 
 def split(dataset: OfflineDataset, held_out: Sequence[int]) -> tuple[OfflineDataset, OfflineDataset]:
-    """The data without the episodes `held_out`, and these alone. Both share the arrays and the summary."""
+    """The data without the episodes `held_out`, and these alone. Both share the arrays and the summary; either may be
+    empty."""
     out = np.zeros(len(dataset.episodes), bool)
     out[list(held_out)] = True
     return _of(dataset, ~out), _of(dataset, out)
@@ -42,5 +43,6 @@ def split(dataset: OfflineDataset, held_out: Sequence[int]) -> tuple[OfflineData
 
 def _of(dataset: OfflineDataset, episodes: np.ndarray) -> OfflineDataset:
     spans = dataset.episodes[episodes]
-    index = np.concatenate([np.arange(first, first + length, dtype=np.int32) for first, length in spans])
+    rows = [np.arange(first, first + length, dtype=np.int32) for first, length in spans]
+    index = np.concatenate([np.zeros(0, np.int32), *rows])
     return replace(dataset, index=index, episodes=spans)

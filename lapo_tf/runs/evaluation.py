@@ -140,28 +140,13 @@ def evaluate_offline(run: Run | Path | str, dataset: str | None = None, *, progr
         UserError: no run there, nothing held out of its data, or data that cannot be had or do not fit.
     """
     run = run if isinstance(run, Run) else load_run(run)
-    trained_on = run.data()
-    held_out = (trained_on.get("held_out") or {}).get("episodes") or []
+    held_out = (run.data().get("held_out") or {}).get("episodes") or []
     if dataset is None and not held_out:
         raise UserError(
             f"{run.path} was trained on all episodes of its data: give others with --dataset, or train with --offline"
         )
-    data = run.task.load_dataset(
-        dataset or run.config.dataset or trained_on["id"],
-        layout=run.config.layout,
-        max_episode_steps=run.config.max_episode_steps,
-        offline=True,
-        progress=progress,
-    )
-    dims = (run.agent.spec.obs_dim, run.agent.spec.act_dim)
-    if (data.obs_dim, data.act_dim) != dims:
-        raise UserError(
-            f"{data.summary.id} has observations of {data.obs_dim} and actions of {data.act_dim} numbers: expected "
-            f"{dims[0]} and {dims[1]}, as the run's data"
-        )
+    data = run.dataset(dataset, offline=True, progress=progress)
     if dataset is None:
-        if trained_on.get("checksum") not in (None, data.checksum()):
-            raise UserError(f"{data.summary.id} is not what {run.path} was trained on: give its data with --dataset")
         data = split(data, held_out)[1]
     return HeldOut(run.agent, data).numbers()
 

@@ -22,6 +22,7 @@ from lapo_tf.data import OfflineDataset
 from lapo_tf.errors import UserError
 from lapo_tf.progress import progress_bar
 from lapo_tf.tasks import Task
+from lapo_tf.tasks.task import HELD_OUT
 from lapo_tf.training.rollout import Episodes, Evaluator
 from lapo_tf.training.run_folder import Checkpoints, RunFolder
 from lapo_tf.training.trainer import build_agent
@@ -126,6 +127,37 @@ class Run:
     def data(self) -> dict[str, Any]:
         """What the run was trained on: id, provenance, sha256, number of transitions, …"""
         return self.folder.read()["data"]
+
+    def dataset(
+        self, dataset: str | None = None, *, offline: bool | None = None, progress: bool = False
+    ) -> OfflineDataset:
+        """All of the data set that the run was trained on, or another.
+
+        Args:
+            dataset: another one.
+            offline: there need not be an environment that it fits; default: as in training.
+            progress: show a bar while it is being made.
+
+        Raises:
+            UserError: it cannot be had, does not fit the run, or is no longer what the run was trained on.
+        """
+        told = self.data()
+        data = self.task.load_dataset(
+            dataset or self.config.dataset or told["id"],
+            layout=self.config.layout,
+            max_episode_steps=self.config.max_episode_steps,
+            offline=self.folder.criterion() == HELD_OUT if offline is None else offline,
+            progress=progress,
+        )
+        dims = (self.agent.spec.obs_dim, self.agent.spec.act_dim)
+        if (data.obs_dim, data.act_dim) != dims:
+            raise UserError(
+                f"{data.summary.id} has observations of {data.obs_dim} and actions of {data.act_dim} numbers: expected "
+                f"{dims[0]} and {dims[1]}, as the run's data"
+            )
+        if dataset is None and told.get("checksum") not in (None, data.checksum()):
+            raise UserError(f"{data.summary.id} is not what {self.path} was trained on: give its data with --dataset")
+        return data
 
     def rollout(
         self,

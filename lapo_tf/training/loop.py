@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
-from lapo_tf.agents.base import Agent, AgentConfig, Batch, Scaling
+from lapo_tf.agents.base import AgentConfig, Batch, Learner, Scaling
 from lapo_tf.config import Compile
 from lapo_tf.data.dataset import OfflineDataset
 from lapo_tf.errors import UserError
@@ -24,7 +24,7 @@ class NonFiniteLossError(Exception):
 
 
 class TrainingLoop(tf.Module):
-    """Runs an agent's updates on a data set.
+    """Runs the updates of an agent, or of another learner, on a data set.
 
     Its state is the agent's variables, `step`, `metric_steps` and `metric_sums`: a checkpoint of them continues bit for
     bit, wherever in a run it was taken, because every random number derives from (`seed`, `step`) by a counter-based
@@ -33,7 +33,7 @@ class TrainingLoop(tf.Module):
 
     def __init__(
         self,
-        agent: Agent,
+        agent: Learner,
         dataset: OfflineDataset,
         *,
         batch_size: int,
@@ -105,7 +105,10 @@ class TrainingLoop(tf.Module):
     def sample(self, seed: tf.Tensor) -> Batch:
         """A batch of transitions, drawn uniformly with replacement by a stateless seed [2]."""
         draws = tf.random.stateless_uniform([self.batch_size], seed, 0, tf.size(self._index), tf.int32, alg="philox")
-        rows = tf.gather(self._index, draws)
+        return self.transitions(tf.gather(self._index, draws), seed)
+
+    def transitions(self, rows: tf.Tensor, seed: tf.Tensor) -> Batch:
+        """The transitions of rows [B] of the data set, with sensor noise by a stateless seed [2]."""
         before, after = tf.gather(self._observations, rows), tf.gather(self._observations, rows + 1)
         if self._noise is not None:
             shape = [2, *before.shape]
