@@ -85,7 +85,7 @@ class FittedQEvaluation:
         self,
         actions: np.ndarray,
         start_actions: np.ndarray,
-        on_steps: Callable[[int], None] = lambda steps: None,
+        on_steps: Callable[[int], object] = lambda steps: None,
     ) -> PolicyValue:
         """Fit fresh critics to a policy.
 
