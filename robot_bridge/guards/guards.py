@@ -314,7 +314,8 @@ class LeadGuard(Guard):
         if setup.limiter is None:
             return None
         limits, lead = setup.limiter.limits, setup.settings.max_lead
-        return cls(setup.limiter, np.minimum(0.1 if lead is None else lead, 0.5 * (limits.high - limits.low)))
+        most = np.minimum(0.1 if lead is None else lead, 0.5 * (limits.high - limits.low))
+        return cls(setup.limiter, np.where(limits.bounded, most, np.inf))
 
     def judge(self, command: Array, state: RobotState, memory: Memory) -> Judgement:
         assert memory.motion is not None

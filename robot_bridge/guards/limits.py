@@ -12,7 +12,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class JointLimits:
-    """Limits of n joints, arrays [n]: positions in rad (or m), the others per s, s² and s³, positive."""
+    """Limits of n joints, arrays [n]: positions in rad (or m), the others per s, s² and s³, positive.
+
+    Positions of a joint whose limits are infinite are neither measured nor bounded: an axis of a mobile base.
+    """
 
     low: Array
     high: Array
@@ -38,6 +41,11 @@ class JointLimits:
             acceleration=share * self.acceleration,
             jerk=share * self.jerk,
         )
+
+    @property
+    def bounded(self) -> NDArray[np.bool_]:
+        """Which joints have limits of position."""
+        return np.isfinite(self.low) & np.isfinite(self.high)
 
     @property
     def stopping_time(self) -> Array:

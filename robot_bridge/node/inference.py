@@ -42,17 +42,17 @@ class Inference:
         actions = policy.description.actions
         order = [a.joint for a in actions]
         self.policy = policy
-        self.order = np.array([order.index(name) for name in robot.joints])
-        """The policy's number of each of the robot's joints, [n]."""
+        self.order = np.array([order.index(name) if name in order else -1 for name in robot.joints])
+        """The policy's number of each of the robot's joints, [n]; -1 of those that are held."""
         self.plan = Plan(policy, clock)
         self._scale = np.array([a.scale for a in actions])
-        self._positions = np.array([a.quantity == "position" for a in actions])[self.order]
+        self._positions = np.array([*(a.quantity == "position" for a in actions), False])[self.order]
         self._period = 1.0 / policy.description.control_rate
         self._slack = 0.25 / robot.rate
         self._next = -np.inf
         self._anew = True
         self._steps = 0  # since it was last asked
-        self.wish = Wish(np.zeros(len(order)), np.zeros(len(order)))
+        self.wish = Wish(np.zeros(len(self.order)), np.zeros(len(order)))
 
     @property
     def waits(self) -> str:
@@ -108,7 +108,7 @@ class Inference:
         if action is None:
             self.wish = replace(self.wish, novelty=novelty, outside=outside)
             return False
-        values = (action * self._scale)[self.order].astype(np.float64)
+        values = np.append(action * self._scale, 0.0)[self.order].astype(np.float64)
         self.wish = Wish(values, action, novelty, outside, asked)
         return True
 

@@ -16,7 +16,7 @@ from robot_bridge.counters import Counters
 from robot_bridge.guards.limits import Array
 from robot_bridge.node.sender_clock import SenderClock, seconds
 from robot_bridge.node.transforms import Transforms
-from robot_bridge.paths import as_number, number_at
+from robot_bridge.paths import ANGLES, as_number, number_at
 from robot_bridge.robot.bundle import Policy
 from robot_bridge.robot.robot import JOINT_STATE, Input, Robot
 from robot_bridge.robot.units import QUANTITIES, Conversion
@@ -79,18 +79,25 @@ class Observer:
         self._times = np.where(np.isfinite(self._values), np.inf, -np.inf)  # constants never age
         self._max_ages = np.full(len(self._values), robot.inputs[0].max_age)
         self._sources = np.zeros(len(self._values), np.intp)  # the input that each came by
-        self._turns = np.full(len(self._values), np.nan)  # of joints that go round; NaN where they do not
+        fixed = [entry.constant is not None for entry in entries] + [False] * n
+        # What goes round is told within ±π: it is taken, by whole turns, nearest to a place, or else to where it was.
+        self._turns, self._places = np.full((2, len(self._values)), np.nan)
         if robot.limits is None:  # nothing is done with positions: they need not be measured
             self._values[self._size :], self._times[self._size :] = 0.0, np.inf
         else:
-            self._turns[self._size :][robot.limits.high - robot.limits.low > 2.0 * np.pi] = 2.0 * np.pi
-        self._wanted = [i for i, name in enumerate(self._names) if i >= self._size or entries[i].constant is None]
+            free, span = ~robot.limits.bounded, robot.limits.high - robot.limits.low
+            self._values[self._size :][free], self._times[self._size :][free] = 0.0, np.inf
+            fixed[self._size :] = free.tolist()
+            self._turns[self._size :][(span > 2.0 * np.pi) & ~free] = 2.0 * np.pi
+        self._wanted = [i for i, is_so in enumerate(fixed) if not is_so]
+        self._axes = {self._size + i for i, name in enumerate(robot.joints) if name in robot.axes()}
         self._clocks: list[dict[tuple[str, ...], SenderClock]] = [{} for _ in robot.inputs]
         self._newest = [0.0] * len(robot.inputs)  # stamps
         self._first: SenderClock | None = None  # of the first input's latest message
         self._last_came = -math.inf
         self._layouts: dict[tuple[int, tuple[str, ...]], list[_Numbers]] = {}
-        self._fields = [self._layout_of_fields(source) for source in robot.inputs]
+        self._told = {name for source in robot.inputs for name in source.fields}
+        self._fields = [self._layout_of_fields(source, policy) for source in robot.inputs]
 
     def receive(self, number: int, message: dict[str, Any], now: float | None = None) -> bool:
         """Take a message of input `number`; returns whether it was accepted. Quick; raises nothing."""
@@ -190,7 +197,8 @@ class Observer:
         with self._lock:
             for part in layout:
                 into, values = part.into, part.unit.meant(told[part.quantity][part.out_of])
-                self._values[into] = _unwrapped(values, self._values[into], self._turns[into])
+                near = np.where(np.isnan(self._places[into]), self._values[into], self._places[into])
+                self._values[into] = _unwrapped(values, near, self._turns[into])
                 self._times[into], self._sources[into] = when, number
                 self._max_ages[into] = self._robot.inputs[number].max_age
 
@@ -201,26 +209,43 @@ class Observer:
         rows: dict[str, list[tuple[int, int]]] = {quantity: [] for quantity in QUANTITIES}
         for i in self._wanted:
             joint, _, quantity = self._names[i].rpartition("/")
+            if i in self._axes and self._names[i] in self._told:
+                continue  # a field tells it
             if quantity in rows and (said := self._robot.said(joint, source)) in names:
                 rows[quantity].append((i, names.index(said)))
         return [self._part(quantity, pairs, source) for quantity, pairs in rows.items() if pairs]
 
-    def _layout_of_fields(self, source: Input) -> list[_Numbers]:
-        """Which of the numbers that its fields name go where."""
-        fields = list(source.fields)
-        observed = [i for i in self._wanted if i < self._size]  # joints are measured by a JointState
-        rows = [(i, fields.index(self._names[i])) for i in observed if self._names[i] in fields]
+    def _layout_of_fields(self, source: Input, policy: Policy) -> list[_Numbers]:
+        """Which of the numbers that its fields name go where. Joints are measured by a JointState, axes by fields."""
+        fields, rows = list(source.fields), []
+        for i in self._wanted:
+            name = self._names[i]
+            if name in fields and (i < self._size or i in self._axes):
+                rows.append((i, fields.index(name)))
+                if source.fields[name].rpartition(".")[2] in ANGLES:
+                    self._turns[i] = 2.0 * np.pi / abs(self._robot.unit(name, source).scale)
+                    self._places[i] = self._middle(i, policy)
         return [self._part("", rows, source)] if rows else []
+
+    def _middle(self, i: int, policy: Policy) -> float:
+        """The middle of the training data, or of a joint's limits if these are no more than a turn; else NaN."""
+        if i < self._size:
+            entry = policy.description.observations[i]
+            return 0.5 * (entry.low + entry.high)
+        limits, joint = self._robot.limits, i - self._size
+        if limits is None or limits.high[joint] - limits.low[joint] > 2.0 * np.pi:
+            return np.nan
+        return float(0.5 * (limits.low[joint] + limits.high[joint]))
 
     def _part(self, quantity: str, rows: list[tuple[int, int]], source: Input) -> _Numbers:
         into, out_of = np.array(rows).T
         return _Numbers(quantity, into, out_of, Conversion([self._robot.unit(self._names[i], source) for i in into]))
 
 
-def _unwrapped(measured: Array, before: Array, turn: Array) -> Array:
-    """Positions of joints that go round, by whole turns nearest to where they were: drivers report them within ±π."""
+def _unwrapped(measured: Array, near: Array, turn: Array) -> Array:
+    """Numbers that go round, by whole turns nearest to others."""
     with np.errstate(invalid="ignore"):  # infinities are the finite guard's business
-        turns = np.round((before - measured) / turn) * turn
+        turns = np.round((near - measured) / turn) * turn
     return measured + np.where(np.isfinite(turns), turns, 0.0)
 
 

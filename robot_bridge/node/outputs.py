@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from robot_bridge.guards.limits import Array
 from robot_bridge.guards.motion import MotionLimiter
+from robot_bridge.node.cartesian import PoseSender, TwistSender
 from robot_bridge.node.goals import FollowSender, FrankaGripperSender, GripperSender
 from robot_bridge.node.joints import ArraySender, TrajectorySender
 from robot_bridge.node.sender import Sender
@@ -21,6 +22,9 @@ SENDERS: dict[str, type[Sender]] = {
     "follow": FollowSender,
     "gripper": GripperSender,
     "franka_gripper": FrankaGripperSender,
+    "twist": TwistSender,
+    "twist_stamped": TwistSender,
+    "pose": PoseSender,
 }
 """By the kind of an output."""
 

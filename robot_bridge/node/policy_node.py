@@ -37,6 +37,7 @@ from robot_bridge.node.start import Approach, StartPose
 from robot_bridge.node.states import State, States
 from robot_bridge.node.timing import Timing
 from robot_bridge.robot.bundle import Policy
+from robot_bridge.robot.cartesian import TWISTS
 from robot_bridge.robot.robot import Robot
 from robot_bridge.transport import Closable, Message, Respond, Transport
 
@@ -90,8 +91,8 @@ class PolicyNode:
         outputs = [output.topic for output in robot.outputs] if mode == "run" else []
         self.diagnostics = Diagnostics(name.strip("/"), robot.name, outputs, transport)
         self.say, self.clock = say, clock
-        velocities = [name for output in robot.outputs if output.kind == "velocity" for name in output.joints]
-        self._drifting = np.isin(list(robot.joints), velocities)
+        velocities = [n for o in robot.outputs if o.kind in ("velocity", *TWISTS) for n in o.joints]
+        self._drifting = np.isin(list(robot.joints), velocities) & (robot.limits is None or robot.limits.bounded)
         self.permits = Permits(robot, transport, clock)
         self.start_pose = StartPose(policy.description, robot)
         self._approach: Approach | None = None  # while it is on the way to the start pose

@@ -24,7 +24,9 @@ class StartPose:
     """Of a policy's training data, for the joints of a robot."""
 
     def __init__(self, policy: Description, robot: Robot) -> None:
-        known = {entry.joint: entry for entry in policy.start}
+        bounded = [True] * len(robot.joints) if robot.limits is None else robot.limits.bounded
+        measured = [name for name, is_so in zip(robot.joints, bounded, strict=True) if is_so]
+        known = {entry.joint: entry for entry in policy.start if entry.joint in measured}
         self._robot = robot
         self._joints = list(robot.joints)
         self.known = bool(policy.start)

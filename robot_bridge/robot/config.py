@@ -15,7 +15,8 @@ from robot_bridge.errors import UserError, unknown
 from robot_bridge.guards.guards import GUARDS
 from robot_bridge.guards.limits import PRESETS, JointLimits
 from robot_bridge.guards.settings import STRICT, GuardSettings, Workspace
-from robot_bridge.paths import FRAMED
+from robot_bridge.paths import ANGLES, FRAMED
+from robot_bridge.robot.cartesian import AXES, CARTESIAN, TWISTS
 from robot_bridge.robot.interlocks import ControllerCheck, DeadMan, Interlock, Name, Start, told
 from robot_bridge.robot.robot import GRIPPERS, JOINT_STATE, Input, Output, Robot
 from robot_bridge.robot.units import QUANTITIES, Units
@@ -134,6 +135,8 @@ class GroupFile(BaseModel):
         given = dict(vars(PRESETS[self.preset])) if self.preset else {}
         if self.position is not None:
             given["low"], given["high"] = np.array(self.position).T
+        elif self.preset is None and self.velocity is not None:  # axes of a twist may do without
+            given["low"], given["high"] = np.full((2, len(self.velocity)), np.inf) * [[-1.0], [1.0]]
         given |= {k: np.array(v) for k in ("velocity", "acceleration", "jerk") if (v := getattr(self, k)) is not None}
         return given
 
@@ -173,6 +176,7 @@ class RobotFile(BaseModel):
     name: Name = "robot"
     joints: Annotated[dict[str, Name], BeforeValidator(_joints)]
     units: Units = Field(default_factory=dict)
+    held: tuple[Name, ...] = ()
     rate: Annotated[float, between(1.0, 1000.0)] = 50.0
     inputs: Annotated[tuple[Input, ...], BeforeValidator(_some)]
     outputs: Annotated[tuple[Output, ...], BeforeValidator(_some)]
@@ -204,6 +208,9 @@ class RobotFile(BaseModel):
         yield from self._output_contradictions()
         yield from self._limit_contradictions()
         yield from self._interlock_contradictions()
+        for name in self.held:
+            if name not in self.joints:
+                yield f"held: '{name}' is not among the joints"
         for name in self.units:
             joint = name.rpartition("/")[0] if name.endswith(tuple(f"/{q}" for q in QUANTITIES)) else name
             if joint not in self.joints:
@@ -218,7 +225,9 @@ class RobotFile(BaseModel):
         if (box := self.workspace) is not None:
             if not (folder / box.model).is_file():
                 yield f"workspace.model: no such file: {(folder / box.model).resolve()}"
-            if len(box.joints) != len(self.joints):
+            if any(output.kind in CARTESIAN for output in self.outputs):
+                yield "workspace: given, but a Cartesian output's box is its limits.position"
+            elif len(box.joints) != len(self.joints):
                 yield f"workspace.joints: {len(box.joints)} names, but there are {len(self.joints)} joints"
             if not np.all(np.less(box.low, box.high)):
                 yield f"workspace: low {list(box.low)} is not below high {list(box.high)}"
@@ -242,6 +251,10 @@ class RobotFile(BaseModel):
                     joint, _, quantity = name.rpartition("/") if "/" in name else (name, "", "")
                     if joint not in self.commanded(output) or quantity not in ("", *QUANTITIES):
                         yield f"outputs[{i}].{what}.{name}: expected one of its joints"
+            if output.kind in CARTESIAN:
+                yield from self._axis_contradictions(i, output)
+            elif output.frame:
+                yield f"outputs[{i}].frame: given, but {output.kind} has none: {', '.join(CARTESIAN)} have"
             if output.scale == 0.0:
                 yield f"outputs[{i}].scale: 0, expected another number"
             shortest = 1.5 / self.rate
@@ -269,6 +282,42 @@ class RobotFile(BaseModel):
             if types.setdefault(what.topic, what.type) != what.type:
                 yield f"{place}.type: {what.type}, but {what.topic} is {types[what.topic]} elsewhere in this file"
 
+    def _axis_contradictions(self, i: int, output: Output) -> Iterator[str]:
+        """Of a Cartesian output: its axes, its frame, and where their positions are measured."""
+        axes = {name: output.names.get(name, self.joints.get(name, name)) for name in self.commanded(output)}
+        for name, axis in axes.items():
+            if axis not in AXES:
+                yield f"outputs[{i}].joints: '{name}' is '{axis}' there, expected an axis: {', '.join(AXES)}"
+        if len(set(axes.values())) < len(axes):
+            yield f"outputs[{i}].joints: an axis is named twice"
+        if output.kind == "pose" and (missing := [axis for axis in AXES if axis not in axes.values()]):
+            yield f"outputs[{i}].joints: {', '.join(missing)} missing: held: names what the policy does not move"
+        if output.kind != "twist" and not output.frame:
+            yield f"outputs[{i}].frame: missing: in which frame is it said?"
+        bounded = dict(zip(self.joints, self._limits().bounded, strict=False))
+        for name, axis in axes.items():
+            if output.kind == "pose" and not bounded.get(name):
+                yield f"limits: the position of '{name}' is missing: it bounds where a pose may be"
+            elif bounded.get(name) and output.kind in TWISTS and axis in ANGLES:
+                yield f"limits: positions of '{name}' are given, but a twist's turns are no angles: none can be bounded"
+            elif bounded.get(name):
+                yield from self._measured(i, output, name)
+
+    def _measured(self, i: int, output: Output, name: str) -> Iterator[str]:
+        """Whether the position of an axis with limits is measured in the frame in which it is moved."""
+        sources = [(k, source) for k, source in enumerate(self.inputs) if f"{name}/position" in source.fields]
+        if not sources and all(source.type != JOINT_STATE for source in self.inputs):
+            yield f"inputs: no field gives {name}/position, which has limits"
+        for k, source in sources:
+            if source.frame != output.frame:
+                yield f"inputs[{k}].frame: '{source.frame}', but outputs[{i}] moves '{name}' in '{output.frame}'"
+
+    def _limits(self) -> JointLimits:
+        """As far as they are right: those of no joint otherwise."""
+        if self.limits is None or any(t for p, g in self.limits.parts().items() for t in g.contradictions(p)):
+            return JointLimits(*np.zeros((5, 0)))
+        return self.limits.joined()
+
     def _limit_contradictions(self) -> Iterator[str]:
         effort = self.outputs[0].kind == "effort"
         if self.limits is None:
@@ -281,6 +330,10 @@ class RobotFile(BaseModel):
         yield from wrong
         if not wrong and (size := len(self.limits.joined().low)) != len(self.joints):
             yield f"limits: of {size} joints, but there are {len(self.joints)} joints"
+        free = {name for output in self.outputs if output.kind in CARTESIAN for name in self.commanded(output)}
+        for name, bounded in zip(self.joints, self._limits().bounded, strict=False):
+            if not bounded and name not in free:
+                yield f"limits: the position of '{name}' is missing: only axes of a twist do without"
 
     def robot(self, folder: Path) -> Robot:
         """What it describes; paths in it are relative to `folder`."""
@@ -306,4 +359,5 @@ class RobotFile(BaseModel):
             controllers=self.controllers,
             start=self.start,
             units=self.units,
+            held=self.held,
         )

@@ -16,6 +16,7 @@ from robot_bridge.guards.limits import JointLimits
 from robot_bridge.guards.motion import MotionLimiter
 from robot_bridge.guards.settings import STRICT, GuardSettings, Workspace
 from robot_bridge.robot.bundle import Description
+from robot_bridge.robot.cartesian import CARTESIAN
 from robot_bridge.robot.interlocks import (
     ControllerCheck,
     DeadMan,
@@ -29,7 +30,18 @@ from robot_bridge.robot.interlocks import (
 from robot_bridge.robot.units import Unit, Units, unit_of
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
-OutputKind = Literal["velocity", "position", "effort", "trajectory", "follow", "gripper", "franka_gripper"]
+OutputKind = Literal[
+    "velocity",
+    "position",
+    "effort",
+    "trajectory",
+    "follow",
+    "gripper",
+    "franka_gripper",
+    "twist",
+    "twist_stamped",
+    "pose",
+]
 OUTPUT_TYPES: dict[str, str] = {
     "velocity": "std_msgs/msg/Float64MultiArray",
     "position": "std_msgs/msg/Float64MultiArray",
@@ -38,6 +50,9 @@ OUTPUT_TYPES: dict[str, str] = {
     "follow": "control_msgs/action/FollowJointTrajectory",
     "gripper": "control_msgs/action/GripperCommand",
     "franka_gripper": "franka_msgs/action/Move",
+    "twist": "geometry_msgs/msg/Twist",
+    "twist_stamped": "geometry_msgs/msg/TwistStamped",
+    "pose": "geometry_msgs/msg/PoseStamped",
 }
 """What each kind of output is sent as."""
 
@@ -48,7 +63,7 @@ GRIPPERS = ("gripper", "franka_gripper")
 ACTIONS = ("follow", *GRIPPERS)
 """The kinds that are goals of an action."""
 
-LEADING = ("velocity", "position", "trajectory", "follow", *GRIPPERS)
+LEADING = ("velocity", "position", "trajectory", "follow", "pose", *GRIPPERS)
 """The kinds that lead each of their joints to a place."""
 
 
@@ -97,7 +112,8 @@ class Output:
     Attributes:
         kind: a velocity, position or effort per joint in a Float64MultiArray, a JointTrajectory on a topic,
             FollowJointTrajectory goals, or a gripper's goals (one number for all joints: the mean of their
-            positions), by GripperCommand or by Franka's own Move and Grasp.
+            positions), by GripperCommand or by Franka's own Move and Grasp; or a Twist, TwistStamped or PoseStamped,
+            the joints of which are axes: see `robot_bridge.robot.cartesian`.
         topic: of the controller, or its action's name; of a franka_gripper, the name before `/move` and `/grasp`.
         joints: the policy's names, in the controller's order; in a file, none are all of the robot's.
         horizon: s into the future that a trajectory reaches, None for 0.1 or three periods; at its end the robot
@@ -106,6 +122,7 @@ class Output:
             A scale of 2 is the width between two fingers.
         max_effort: of a gripper's goals, N or N m; 0 leaves it to the gripper. A franka_gripper closes by Grasp with
             this force, or by Move without one.
+        frame: of a Cartesian output: the frame in which it is said, as its messages with a header name it.
         names: names that its messages have for joints, where they are not the robot's; policy's name -> this topic's.
         units: how its messages say numbers, where it is not as the robot's `units` have it.
     """
@@ -117,6 +134,7 @@ class Output:
     scale: Annotated[float, between(-1e6, 1e6)] = 1.0
     max_effort: Annotated[float, between(0.0, 1e4)] = 0.0
     offset: Annotated[float, between(-1e4, 1e4)] = 0.0
+    frame: Frame = ""
     names: dict[str, Name] = field(default_factory=dict)
     units: Units = field(default_factory=dict)
 
@@ -138,6 +156,7 @@ class Robot:
 
     Attributes:
         joints: the policy's name of each joint -> the robot's; commands are in this order.
+        held: of these joints, those that the policy does not move: they stay where they are when it is enabled.
         rate: Hz of the control loop; a multiple of the policy's rate is best.
         units: how topics say numbers of joints; see `robot_bridge.robot.units`.
         limits: of each joint, already narrowed by `margin` and `share`; None for robots that take efforts, and for a
@@ -157,6 +176,12 @@ class Robot:
     controllers: ControllerCheck | None = None
     start: Start = field(default_factory=Start)
     units: Units = field(default_factory=dict)
+    held: tuple[str, ...] = ()
+
+    def axes(self) -> dict[str, str]:
+        """The joints that are axes of a Cartesian output, and which."""
+        moved = [(name, output) for output in self.outputs if output.kind in CARTESIAN for name in output.joints]
+        return {name: self.said(name, output) for name, output in moved}
 
     def said(self, joint: str, topic: Input | Output) -> str:
         """The name that a topic has for a joint."""
@@ -179,8 +204,9 @@ class Robot:
             if name not in self.joints:
                 mistakes.append(f"the policy moves joint '{name}', which the config does not name under joints")
         for name in self.joints:
-            if name not in quantities:
-                mistakes.append(f"joint '{name}' of the config is not moved by the policy")
+            if (name in quantities) is (name in self.held):
+                how = "held by the config, but" if name in self.held else "of the config is not"
+                mistakes.append(f"joint '{name}' {how} moved by the policy")
         for output in self.outputs:
             wrong = [j for j in output.joints if (quantities.get(j, "effort") == "effort") != (output.kind == "effort")]
             if wrong := [j for j in wrong if j in quantities]:
@@ -192,7 +218,8 @@ class Robot:
             for entry in policy.observations:
                 if entry.constant is None and entry.name not in named:
                     mistakes.append(f"no input gives '{entry.name}'")
-        for name in named - {entry.name for entry in policy.observations}:
+        measured = {f"{name}/position" for name in self.axes()}
+        for name in named - measured - {entry.name for entry in policy.observations}:
             mistakes.append(f"input field '{name}' is nothing that the policy observes")
         return mistakes
 

@@ -33,6 +33,8 @@ class Hand:
         self._topics = {output.topic for output in robot.outputs}
         self._states: dict[str, str] = {}
         self._pressed = time.monotonic() + LET_GO  # when it presses
+        self.holds: bool | None = True
+        """Whether it holds the switch whenever it should; None: the switch's topic is silent."""
 
     def open(self) -> list[Closable]:
         """Declare what it holds."""
@@ -53,12 +55,14 @@ class Hand:
 
     def publish(self) -> None:
         """Tell how it is."""
-        self._transport.publish(self._switch.topic, self._message(time.monotonic() >= self._pressed))
+        if self.holds is not None:
+            held = self.holds and time.monotonic() >= self._pressed
+            self._transport.publish(self._switch.topic, self._message(held))
 
     def _message(self, held: bool) -> Message:
         switch = self._switch
         if switch.type != JOY:
-            return {"data": True}
+            return {"data": self.holds}
         buttons, axes = [0] * ((switch.button or 0) + 1), [0.0] * ((switch.axis or 0) + 1)
         if switch.button is not None:
             buttons[switch.button] = int(held)
@@ -82,7 +86,7 @@ class Cell:
     ) -> None:
         """`submit`: has a function called in the simulation's thread. `hold`: the dead-man switch is held."""
         self._robot, self._controllers, self._transport, self._submit = robot, controllers, transport, submit
-        self._hand = Hand(robot.dead_man, robot, transport) if robot.dead_man is not None and hold else None
+        self.hand = Hand(robot.dead_man, robot, transport) if robot.dead_man is not None and hold else None
         self.stops = ""
         """The name of the interlock that stops, or empty."""
         self._told: dict[str, Value] = {}  # what is told at changes only
@@ -95,7 +99,7 @@ class Cell:
     def open(self) -> list[Closable]:
         """Declare everything."""
         transport = self._transport
-        closables = [] if self._hand is None else self._hand.open()
+        closables = [] if self.hand is None else self.hand.open()
         for interlock in self._robot.interlocks:
             closables.append(transport.advertise(interlock.topic, interlock.type, latch=interlock.max_age is None))
         if self._robot.interlocks:
@@ -113,8 +117,8 @@ class Cell:
         if now < self._next:
             return
         self._next = now + self._every
-        if self._hand is not None:
-            self._hand.publish()
+        if self.hand is not None:
+            self.hand.publish()
         for interlock in self._robot.interlocks:
             value = told(interlock, stops=self.stops == interlock.label)
             if interlock.max_age is None and self._told.get(interlock.label) == value:

@@ -22,7 +22,7 @@ from robot_bridge.guards.limits import Array
 from robot_bridge.paths import with_numbers
 from robot_bridge.robot.bundle import Description
 from robot_bridge.robot.robot import Input, Robot
-from robot_bridge.simulation.controllers import Reference
+from robot_bridge.simulation.controller import Reference
 from robot_bridge.simulation.graphics import choose_gl, no_drawing
 from robot_bridge.simulation.world import Step
 from robot_bridge.transport import Message

@@ -5,8 +5,9 @@ good servo drives, whatever actuators the model has: the torque that their accel
 included, within the forces that the model allows. Velocities are followed, positions too, and efforts come on top of
 the compensation of gravity, as on arms with torque control.
 
-What the model lacks (a gripper on a bare arm) stands in as a joint that does exactly what it is told. Joints that are
-tied to others (`equality` of MJCF, `mimic` of URDF) follow by themselves.
+What the model lacks (a gripper on a bare arm) stands in as a joint that does exactly what it is told. So do the axes of
+a Cartesian output: there is no inverse kinematics. Joints that are tied to others (`equality` of MJCF, `mimic` of URDF)
+follow by themselves.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ import numpy as np
 from robot_bridge.errors import UserError, unknown
 from robot_bridge.guards.kinematics import mimics
 from robot_bridge.guards.limits import Array
-from robot_bridge.paths import POSES
+from robot_bridge.paths import POSES, with_numbers
 from robot_bridge.robot.robot import Input, Robot
-from robot_bridge.simulation.controllers import Reference
+from robot_bridge.simulation.controller import Reference
 from robot_bridge.simulation.graphics import choose_gl, no_drawing
 from robot_bridge.simulation.world import Step
 from robot_bridge.transport import Message
@@ -113,12 +114,13 @@ class Model:
         single = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
         self._joints = {m.joint(i).name: m.joint(i) for i in range(m.njnt) if m.jnt_type[i] in single}
         names = list(robot.joints.values())
-        found = _matched(names, list(self._joints), path, say)
-        self._there = np.array([i for i, name in enumerate(found) if name is not None])
+        self._robot, axes = robot, set(robot.axes())
+        found = _matched(names, list(self._joints), path, say, needed=len(axes) < len(names))
+        self._there = np.array([i for i, name in enumerate(found) if name is not None], np.intp)
         """Those of the robot's joints that the model has."""
         mine = [self._joints[name] for name in found if name is not None]
-        self._q = np.array([joint.qposadr[0] for joint in mine])
-        self._v = np.array([joint.dofadr[0] for joint in mine])
+        self._q = np.array([joint.qposadr[0] for joint in mine], np.intp)
+        self._v = np.array([joint.dofadr[0] for joint in mine], np.intp)
         self._names = {joint: name for name, joint in zip(names, found, strict=True) if joint is not None}
         self._forces = _forces(mujoco, m, mine)
         self._robot_names, self._missing = names, np.array([name is None for name in found])
@@ -128,7 +130,8 @@ class Model:
         self._target, self._speed = np.zeros((2, len(names)))  # positions that the drives keep, and their change per s
         self._objects = {source.topic: _body(m, source) for source in robot.inputs if source.type in POSES}
         for source in robot.inputs:
-            if source.fields and self._objects.get(source.topic) is None:
+            known = all(name.rpartition("/")[0] in axes for name in source.fields)
+            if source.fields and self._objects.get(source.topic) is None and not known:
                 say(f"note: nothing in {path.name} stands for {source.topic}: publish it yourself")
         self._pictures = Pictures(mujoco, m) if drawn else None
         self.reset(0)
@@ -205,13 +208,22 @@ class Model:
     def message(self, source: Input) -> Message | None:
         body = self._objects.get(source.topic)
         if body is None:
-            return None
+            return self._told_of_axes(source)
         w, x, y, z = self.data.xquat[body].tolist()
         position = dict(zip("xyz", self.data.xpos[body].tolist(), strict=True))
         message: Message = {"position": position, "orientation": {"x": x, "y": y, "z": z, "w": w}}
         for part in reversed(POSES[source.type].split(".")):
             message = {part: message} if part else message
         return message
+
+    def _told_of_axes(self, source: Input) -> Message | None:
+        """What an input says of axes that stand in."""
+        joints, position = list(self._robot.joints), self.position
+        places = {f"{name}/position": position[joints.index(name)] for name in self._robot.axes()}
+        if not all(name in places for name in source.fields):
+            return None
+        said = {path: self._robot.unit(name, source).said(places[name]) for name, path in source.fields.items()}
+        return with_numbers({}, said)
 
     def truth(self) -> tuple[Array, Array] | None:
         velocity = self._speed.copy()
@@ -310,15 +322,17 @@ def _mesh(name: str, folder: Path) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def _matched(names: Sequence[str], known: Sequence[str], path: Path, say: Callable[[str], None]) -> list[str | None]:
-    """The model's joint for each of the robot's: of the same name, or but for a prefix."""
+def _matched(
+    names: Sequence[str], known: Sequence[str], path: Path, say: Callable[[str], None], *, needed: bool = True
+) -> list[str | None]:
+    """The model's joint for each of the robot's: of the same name, or but for a prefix. `needed`: at least one."""
     found: list[str | None] = []
     for name in names:
         near = [k for k in known if name.endswith(("_" + k, "/" + k)) or k.endswith(("_" + name, "/" + name))]
         near = [k for k in near if k not in names]
         found.append(name if name in known else near[0] if len(near) == 1 else None)
     missing = [name for name, joint in zip(names, found, strict=True) if joint is None]
-    if len(missing) == len(names):
+    if needed and len(missing) == len(names):
         there = ", ".join(known) or "none"
         raise UserError(f"{path} has none of the robot's joints {', '.join(names)}; it has: {there}")
     if missing:

@@ -35,7 +35,7 @@ LOCK_STEP_WITHIN = 600.0  # s for an episode
 POLL = 0.02  # s
 QUEUE = 100  # messages kept where the record falls behind
 Quantity = Literal["velocity", "position"]
-Sensor = Literal["good", "silent", "frozen", "nan", "mistyped", "reversed"]
+Sensor = Literal["good", "silent", "frozen", "nan", "mistyped", "reversed", "elsewhere"]
 
 
 @dataclass

@@ -11,7 +11,7 @@ Besides: /clock, /sim/status (std_msgs/String of JSON), /sim/truth (sensor_msgs/
 sensor's noise and faults, where the world tells them). Services: /sim/reset (std_srvs/Trigger) begins the next episode,
 /sim/lock_step (std_srvs/SetBool) locks the steps to the commands or lets time run. To provoke faults, a std_msgs/String
 on /sim/sensor says what becomes of the first input: "good", "silent", "frozen" (the last message again and again),
-"nan", "mistyped" (texts for numbers) or "reversed" (its joints in the opposite order).
+"nan", "mistyped" (texts for numbers), "reversed" (its joints in the opposite order) or "elsewhere" (in another frame).
 
 How commands are treated: `robot_bridge.simulation.controllers`. What must allow motion: `robot_bridge.simulation.cell`.
 """
@@ -36,14 +36,15 @@ from robot_bridge.robot.bundle import Description
 from robot_bridge.robot.robot import JOINT_STATE, Input, Output, Robot, simulated
 from robot_bridge.robot.units import QUANTITIES, Conversion
 from robot_bridge.simulation.cell import Cell
-from robot_bridge.simulation.controllers import COMMAND_TIMEOUT, Controllers, Host
+from robot_bridge.simulation.controller import COMMAND_TIMEOUT, Host
+from robot_bridge.simulation.controllers import Controllers
 from robot_bridge.simulation.viewer import Viewer
 from robot_bridge.simulation.world import World
 from robot_bridge.transport import Message, Respond, Transport
 
 STATUS = 0.1  # s between reports of the status in real time
 REPEAT = 0.5  # s after which a locked simulation says its state again
-SENSOR = ("good", "silent", "frozen", "nan", "mistyped", "reversed")
+SENSOR = ("good", "silent", "frozen", "nan", "mistyped", "reversed", "elsewhere")
 TRAJECTORY = "/joint_trajectory_controller/joint_trajectory"
 FOLLOW = "/joint_trajectory_controller/follow_joint_trajectory"
 
@@ -215,9 +216,11 @@ class Simulation:
         if self.sensor != "frozen" or self._sensed is None:
             self._sensed = message
         if self.sensor == "nan":  # null, in JSON
-            return message | {name: [None] * len(message.get(name, ())) for name in ("position", "velocity")}
+            return _with_numbers(message, None)
         if self.sensor == "mistyped":
-            return message | {"position": ["0.1"] * len(message.get("position", ()))}
+            return _with_numbers(message, "0.1")
+        if self.sensor == "elsewhere":
+            return message | {"header": message.get("header", {}) | {"frame_id": "elsewhere"}}
         if self.sensor == "reversed":
             return message | {name: message[name][::-1] for name in ("name", *QUANTITIES) if name in message}
         return None if self.sensor == "silent" else self._sensed
@@ -373,3 +376,12 @@ class Simulation:
             "time": self.time,
             "counters": self.counters.snapshot(),
         }
+
+
+def _with_numbers(message: Any, number: Any) -> Any:
+    """A message in which `number` stands for each of its own, but for those of the stamp."""
+    if isinstance(message, dict):
+        return {name: part if name == "header" else _with_numbers(part, number) for name, part in message.items()}
+    if isinstance(message, list):
+        return [_with_numbers(part, number) for part in message]
+    return number if isinstance(message, float) else message

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from robot_bridge.guards.limits import Array
 from robot_bridge.robot.robot import Input
-from robot_bridge.simulation.controllers import Reference
+from robot_bridge.simulation.controller import Reference
 from robot_bridge.transport import Message
 
 

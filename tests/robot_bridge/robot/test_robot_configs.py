@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,13 @@ from robot_bridge.robot.robot import Robot, simulated
 NAMES = sorted(path.stem for path in config_dir().glob("*.yaml"))
 
 
-def description(joints: list[str], quantity: str = "velocity") -> Description:
+def description(joints: list[str], quantity: str = "velocity", observed: Iterable[str] = ()) -> Description:
     return Description(
         task="t",
         control_rate=12.5,
-        observations=tuple(ObservationEntry(f"{j}/position", "rad", -1, 1, ()) for j in joints),
+        observations=tuple(
+            ObservationEntry(name, "rad", -1, 1, ()) for name in observed or [f"{joint}/position" for joint in joints]
+        ),
         actions=tuple(ActionEntry(j, quantity, "rad/s", 1.0, -1, 1) for j in joints),
         novelty=(),
         sha256={},
@@ -33,7 +36,9 @@ PANDA = [f"panda_joint{i}" for i in range(1, 8)] + ["panda_finger_joint1", "pand
 
 
 def test_all_kinds_of_robots_are_there() -> None:
-    assert {"sim-kitchen", "franka", "franka-velocity", "fr3", "generic-6axis"} <= set(NAMES)
+    assert {"sim-kitchen", "franka", "franka-velocity", "fr3", "generic-6axis", "moveit-servo", "mobile-base"} <= set(
+        NAMES
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -45,7 +50,8 @@ def test_the_configs_that_come_along_are_right(name: str) -> None:
         return
     assert robot.limits is not None
     assert len(robot.limits.low) == len(robot.joints)
-    assert robot.mistakes_with(description(joints)) == []
+    fields = [name for source in robot.inputs for name in source.fields]
+    assert robot.mistakes_with(description(joints, observed=fields)) == []
     if joints == PANDA:
         preset = PRESETS["fr3" if name == "fr3" else "panda"]
         assert (robot.limits.velocity[:7] <= preset.velocity).all()

@@ -17,7 +17,8 @@ from robot_bridge.node.observation import Observer
 from robot_bridge.robot.config import load_robot
 from robot_bridge.robot.robot import Input, Output
 from robot_bridge.robot.units import Unit
-from robot_bridge.simulation.controllers import Controllers, Host, Reference
+from robot_bridge.simulation.controller import Host, Reference
+from robot_bridge.simulation.controllers import Controllers
 from robot_bridge.simulation.simulation import Reported
 
 LIMITS = JointLimits([-1, -1], [1, 1], [1, 1], [5, 5], [500, 500])

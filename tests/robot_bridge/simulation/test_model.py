@@ -21,11 +21,13 @@ from robot_bridge.errors import UserError
 from robot_bridge.guards.limits import JointLimits
 from robot_bridge.node import loop
 from robot_bridge.node.policy_node import PolicyNode
+from robot_bridge.paths import number_at
 from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry
 from robot_bridge.robot.config import load_robot
 from robot_bridge.robot.robot import Input, Output, OutputKind, Robot
 from robot_bridge.server import RosbridgeServer
-from robot_bridge.simulation.controllers import GripperController, Host, Reference
+from robot_bridge.simulation.controller import Host, Reference
+from robot_bridge.simulation.grippers import GripperController
 from robot_bridge.simulation.model import Model, find_model
 from robot_bridge.simulation.simulation import Simulation
 from robot_bridge.transport import RosbridgeTransport
@@ -310,3 +312,23 @@ def test_shipped_configs_drive_the_twins_of_their_arms(name: str, config: str) -
     start = world.position.copy()
     target = start + np.clip(middle - start, -0.4, 0.4)
     assert drive(world, robot, reach(robot, target), target) == 0
+
+
+def test_axes_of_a_hand_stand_in_and_are_told_as_its_pose(tmp_path: Path) -> None:
+    path = tmp_path / "arm.xml"
+    path.write_text(ARM)
+    fields = {"a/position": "pose.position.x", "b/position": "pose.orientation.yaw"}
+    source = Input("/hand/pose", "geometry_msgs/msg/PoseStamped", 0.1, fields, frame="base")
+    output = Output("twist_stamped", "/servo", ("a", "b"), frame="base", names={"a": "x", "b": "yaw"})
+    notes: list[str] = []
+    robot = arm_robot(joints={"a": "hand_x", "b": "hand_yaw"}, inputs=(source,), outputs=(output,))
+    model = Model(path, robot, say=notes.append)
+    reference = Reference(2)
+    reference.velocity[:] = 0.5, -0.3
+    for _ in range(round(1.0 / model.step_dt)):
+        model.step(reference)
+    message = model.message(source)
+    assert message is not None
+    assert number_at(message, "pose.position.x") == pytest.approx(0.5)
+    assert number_at(message, "pose.orientation.yaw") == pytest.approx(-0.3)
+    assert notes == ["note: arm.xml lacks hand_x, hand_yaw: what is commanded of them is what they do"]
