@@ -51,7 +51,7 @@ def parser() -> ArgumentParser:
     parser.add_argument("--horizon", type=int, metavar="H", help="actions executed of a chunk before it is asked anew")
     parser.add_argument("--output", metavar="NAME", help="the output that holds the actions, of a model with several")
     parser.add_argument(
-        "--normalised", action="store_true", help="its actions are -1 to 1, for `low` to `high`; else they are SI units"
+        "--normalised", action="store_true", help="its actions are -1 to 1, for `low` to `high`, and are spread so"
     )
     parser.add_argument("--env", metavar="ID", help="its simulator for robot_bridge.demo: my_package:MyArm-v0")
     return parser

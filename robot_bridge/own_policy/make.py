@@ -152,7 +152,7 @@ def _action(number: Number, i: int, data: Recordings | None) -> ActionEntry:
     if low >= high:
         raise UserError(f"action '{number.name}' has low {low:g} and high {high:g}: expected low < high")
     joint, _, quantity = number.name.rpartition("/")
-    return ActionEntry(joint, quantity, number.unit, 1.0, low, high)
+    return ActionEntry(joint, quantity, number.unit, number.scale, low, high)
 
 
 def _novelty(data: Recordings) -> tuple[bytes, tuple[NoveltyScore, ...]]:

@@ -9,9 +9,10 @@
       - {name: goal/x, unit: m, constant: 0.5}     # no input of the robot
     actions:                           # in the order of the model's output
       - {joints: [shoulder, elbow], quantity: position, unit: rad, low: -3.1, high: 3.1}   # or velocity, effort
+      - {joints: [wheel], quantity: effort, unit: N m, scale: 100, low: -1, high: 1}       # an action of 1 is 100 N m
 
 `low` and `high` are a number for all, or a list; they may be left out where data say them. An observation's range is
-what the policy knows, an action's is what it may command.
+what the policy knows, an action's is what it may command, of the numbers that are multiplied by `scale`.
 
 A layout of `python -m lapo_tf.data import bag` has `observation:` and `action:` instead. Of its fields `joints` or the
 paths in `field` name the numbers, `unit`, `low` and `high` say the rest.
@@ -29,7 +30,7 @@ from pydantic_core import PydanticCustomError
 from robot_bridge.bounds import between
 from robot_bridge.errors import UserError
 from robot_bridge.guards.settings import STRICT
-from robot_bridge.robot.bundle import Finite
+from robot_bridge.robot.bundle import Finite, Positive
 from robot_bridge.robot.yaml_files import read_yaml, validated
 
 FILE = (__doc__ or "").partition("\n\n")[2]
@@ -60,6 +61,7 @@ class Number(BaseModel):
     low: float | None = None
     high: float | None = None
     constant: float | None = None
+    scale: float = 1.0
 
 
 class Group(BaseModel):
@@ -73,6 +75,7 @@ class Group(BaseModel):
     low: Finite | list[Finite] | None = None
     high: Finite | list[Finite] | None = None
     constant: Finite | None = None
+    scale: Positive = 1.0
 
     @model_validator(mode="after")
     def _agrees(self) -> Group:
@@ -91,7 +94,7 @@ class Group(BaseModel):
             low, high = _nth(self.low, i), _nth(self.high, i)
             if self.constant is not None:
                 low = high = self.constant
-            yield Number(name=name, unit=self.unit, low=low, high=high, constant=self.constant)
+            yield Number(name=name, unit=self.unit, low=low, high=high, constant=self.constant, scale=self.scale)
 
 
 Groups = Annotated[list[Group], Field(min_length=1)]
@@ -135,6 +138,9 @@ def read_numbers(path: Path) -> Numbers:
             raise UserError(f"{path}: the action '{number.name}' must end in /position, /velocity or /effort")
         if number.constant is not None:
             raise UserError(f"{path}: the action '{number.name}' is constant: expected none of these")
+    for number in numbers.observed():
+        if number.scale != 1.0:
+            raise UserError(f"{path}: the observation '{number.name}' has a scale: expected one of actions only")
     for what, names in (("observations", numbers.observed()), ("actions", numbers.commanded())):
         listed = [number.name for number in names]
         if twice := next((name for name in listed if listed.count(name) > 1), None):

@@ -94,6 +94,14 @@ def test_normalised_actions_are_spread_over_their_ranges_and_cut_there(there: Pa
     np.testing.assert_allclose(policy.infer(np.float32([-900.0, 0.0, 0.0])), [1.0, -1.0])
 
 
+def test_an_action_times_its_scale_is_in_its_unit(there: Path) -> None:
+    Path("arm.yaml").write_text(NUMBERS.replace("rad/s,", "rad/s, scale: 50,"))
+    write(Path("my.onnx"))
+    policy = run()
+    np.testing.assert_allclose(policy.infer(np.float32([1.0, 0.0, 0.0])), [0.11, 0.01], atol=1e-6)
+    assert policy.description.actions[0].scale == 50.0
+
+
 def test_what_is_written_is_the_description(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(Path("my.onnx"), chunk=4, extra="output")
     d = run("--output", "actions", "--horizon", "3", "--rate", "25", "--env", "my_package:MyArm-v0").description
@@ -232,6 +240,7 @@ def test_what_does_not_fit_is_told_in_one_line(
         (("name: cube/x", "name: a/position"), "'a/position' is given twice"),
         (("  - {name: cube/x, unit: m, low: 0, high: 1}\n", ""), "it holds 3 numbers, but 2 are named"),
         (("unit: m", "units: m"), "did you mean 'unit'?"),
+        (("unit: m", "scale: 2"), "the observation 'cube/x' has a scale"),
         (("observations:", "observation:"), "no fields in it: expected a layout"),
     ],
 )
