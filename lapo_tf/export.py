@@ -30,6 +30,8 @@ class Args:
     """The training data, where it is not where the run found it."""
     trial_episodes: int = 10
     """Episodes of the exported policy in the task's simulator: its score, and the action score's threshold."""
+    offline: bool = False
+    """Do without the task's simulator: names and rate from the data, no trial."""
     control_rate: float | None = None
     """Hz at which the robot is to be commanded, where there is no simulator and the data do not say it."""
     saved_model: bool = False
@@ -59,6 +61,7 @@ def main() -> None:
         args.out,
         dataset=args.dataset,
         trial_episodes=args.trial_episodes,
+        offline=args.offline,
         control_rate=args.control_rate,
         saved_model=args.saved_model,
         onnx=args.onnx,

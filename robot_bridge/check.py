@@ -152,7 +152,12 @@ def rates(findings: Findings, transport: Transport, robot: Robot, heard: list[He
 def observation(findings: Findings, policy: Policy, robot: Robot, values: np.ndarray, position: np.ndarray) -> None:
     """Names, units and limits, by the numbers that came."""
     entries = policy.description.observations
-    missing = [entry.name for entry, value in zip(entries, values, strict=True) if not np.isfinite(value)]
+    topics, missing = {source.topic for source in robot.inputs}, []
+    for entry, value in zip(entries, values, strict=True):
+        if not np.isfinite(value):
+            source = entry.recorded
+            lacking = source and source.topic not in topics and f" (recorded on {source.topic}, no input of the config)"
+            missing.append(entry.name + (lacking or ""))
     findings.add(
         not missing, f"missing in the observation: {', '.join(missing)}" if missing else "observation complete"
     )

@@ -11,18 +11,27 @@ from minari.serialization import deserialize_space
 from lapo_tf.data.dataset import OfflineDataset
 from lapo_tf.errors import UserError
 
+ENVIRONMENT = "those of the environment"
+CONSTANT = 1e-3  # on either side of an action that never changes, by its size or 1
 
-def action_bounds(dataset: OfflineDataset) -> tuple[np.ndarray, np.ndarray, str]:
+
+def action_bounds(dataset: OfflineDataset, space: Box | None = None) -> tuple[np.ndarray, np.ndarray, str]:
     """Lower and upper bounds [act] of a data set's actions, float32, and where they are from, in words.
 
-    They are those of the action space that a Minari data set was written with, if it has bounds, else the smallest and
-    largest actions in the data.
+    They are those of the environment, else those of the action space that a Minari data set was written with, else the
+    smallest and largest actions in the data: the first of these that bounds all of them.
+
+    Args:
+        space: the environment's.
     """
-    space = deserialize_space(dataset.metadata["action_space"]) if "action_space" in dataset.metadata else None
-    if isinstance(space, Box) and np.isfinite(space.low).all() and np.isfinite(space.high).all():
-        return space.low.astype(np.float32), space.high.astype(np.float32), "those of the data set's action space"
+    recorded = deserialize_space(dataset.metadata["action_space"]) if "action_space" in dataset.metadata else None
+    for known, whose in ((space, ENVIRONMENT), (recorded, "those of the data set's action space")):
+        if isinstance(known, Box) and np.isfinite(known.low).all() and np.isfinite(known.high).all():
+            return known.low.astype(np.float32), known.high.astype(np.float32), whose
     actions = dataset.actions[dataset.index]
-    return actions.min(axis=0), actions.max(axis=0), "the smallest and largest actions in the data"
+    low, high = actions.min(axis=0), actions.max(axis=0)
+    same = np.where(low == high, CONSTANT * np.maximum(np.abs(low), 1.0), 0.0).astype(np.float32)
+    return low - same, high + same, "the smallest and largest actions in the data"
 
 
 def box(low: Sequence[float], high: Sequence[float], size: int) -> Box:

@@ -39,6 +39,13 @@ ACTION_LIMIT = 10.0
 EXTREME = 1e6  # metres, radians, newtons: no robot's; marks such as 1e20 are
 
 
+METADATA = "lapo"
+"""Key of Minari's metadata under which this project keeps what it knows of a data set, as plain JSON values:
+`observation` and `action` (names of the channels), `channels` (what else is known of each: `unit`, and of bags `field`,
+`joint`, `topic`, `type`, `path`, `resample`, `max_age`, `time`, `scale`, `shift`), `fields` (first channel of each part
+of the observation and the one after its last), `control_hz`, `source`, `report`, `layout`, `reward`."""
+
+
 @dataclass(frozen=True)
 class Episode:
     """One recorded episode of T >= 1 steps.
@@ -148,6 +155,11 @@ class OfflineDataset:
     @property
     def act_dim(self) -> int:
         return self.actions.shape[1]
+
+    def names(self, section: str) -> list[str]:
+        """Names of the channels of `observation` or `action`, as the import gave them; none where it gave none."""
+        names = list((self.metadata.get(METADATA) or {}).get(section) or ())
+        return names if len(names) == (self.obs_dim if section == "observation" else self.act_dim) else []
 
     def checksum(self) -> str:
         """SHA-256 of the contents, whatever file or format they came in."""
@@ -275,8 +287,9 @@ def check_spaces(
     ):
         want = _dimension(space)
         if want is not None and want != have:
+            listed = ", ".join(dataset.names(what.removesuffix("s")))
             raise UserError(
-                f"{name}: {what} have {have} values but the environment has {want}; "
+                f"{name}: {what} have {have} values{listed and f' ({listed})'} but the environment has {want}; "
                 "use the task this data set was recorded in, or another --dataset"
             )
     if not isinstance(action_space, Box):
@@ -289,8 +302,9 @@ def check_spaces(
     worst = int(np.argmax(excess))
     if excess[worst] <= ACTION_SLACK:
         return dataset
+    names = dataset.names("action")
     found = (
-        f"action {worst} reaches {least[worst]:.4g} to {most[worst]:.4g}, "
+        f"action {worst}{f' ({names[worst]})' if names else ''} reaches {least[worst]:.4g} to {most[worst]:.4g}, "
         f"the environment allows {low[worst]:.4g} to {high[worst]:.4g}"
     )
     if np.any(excess > (ACTION_LIMIT - 1) * (high - low) / 2):

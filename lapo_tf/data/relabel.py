@@ -11,11 +11,11 @@ import numpy as np
 from gymnasium.spaces import Box
 from minari.serialization import deserialize_space
 
-from lapo_tf.data.dataset import Episode
+from lapo_tf.data.dataset import METADATA, Episode
 from lapo_tf.data.layouts import Layout
 from lapo_tf.data.readers import open_recording
 from lapo_tf.data.rewards import Fields, Relabel, read_rule, reward_function
-from lapo_tf.data.store import METADATA, Written, check_new, check_own, environment_id, write_dataset
+from lapo_tf.data.store import Written, check_new, check_own, environment_id, write_dataset
 from lapo_tf.data.task import DataTask, episode_limit
 from lapo_tf.errors import UserError
 from lapo_tf.progress import Bar, progress_bar

@@ -27,7 +27,7 @@ from minari.dataset.minari_dataset import parse_dataset_id
 from minari.namespace import create_namespace, list_local_namespaces
 from minari.storage.datasets_root_dir import get_dataset_path
 
-from lapo_tf.data.dataset import Episode, as_arrays
+from lapo_tf.data.dataset import METADATA, Episode, as_arrays
 from lapo_tf.data.download import COLLECTED_NAMESPACE, is_local
 from lapo_tf.data.hidden import hidden_folder, publish
 from lapo_tf.data.minari_files import OFFICIAL_NAMESPACES
@@ -35,11 +35,6 @@ from lapo_tf.errors import UserError
 from lapo_tf.progress import Bar
 
 MARGIN = 32 << 20  # bytes that stay free on the disk
-METADATA = "lapo"
-"""Key of Minari's metadata under which this project keeps what it knows of a data set, as plain JSON values:
-`observation` and `action` (names of the channels), `channels` (what else is known of each: `unit`, and of bags `field`,
-`joint`, `topic`, `type`, `path`, `resample`, `max_age`, `time`, `scale`, `shift`), `fields` (first channel of each part
-of the observation and the one after its last), `control_hz`, `source`, `report`, `layout`, `reward`."""
 
 
 @dataclass(frozen=True)

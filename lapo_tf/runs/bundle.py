@@ -51,6 +51,7 @@ def export(
     *,
     dataset: str | None = None,
     trial_episodes: int = 10,
+    offline: bool = False,
     control_rate: float | None = None,
     saved_model: bool = False,
     onnx: bool = False,
@@ -64,6 +65,8 @@ def export(
         dataset: the training data, if not where the run found it.
         trial_episodes: of the exported policy in the task's simulator; 0 leaves the score unmeasured and the CVAE's
             novelty out. A run that is judged on held-out episodes has these in place of a trial.
+        offline: do without the simulator, as for a run that is judged on held-out episodes; where none were held out,
+            the CVAE's novelty is left out.
         control_rate: Hz, of a task without a simulator whose data do not say it.
         saved_model, onnx: write `out/saved_model` and `out/policy.onnx`, too.
         progress: show a bar of the trial.
@@ -72,7 +75,8 @@ def export(
         UserError: the data cannot be had, or the exported model is not the policy.
     """
     agent, config = run.agent, run.config
-    offline = run.folder.criterion() == HELD_OUT
+    offline = offline or run.folder.criterion() == HELD_OUT
+    unseen = (run.data().get("held_out") or {}).get("episodes")
     data = run.task.load_dataset(
         dataset or config.dataset or run.data()["id"],
         layout=config.layout,
@@ -80,7 +84,7 @@ def export(
         offline=offline,
         progress=progress,
     )
-    names = names_of(run, data, control_rate)
+    names = names_of(run, data, control_rate, offline)
     observations = data.observations[data.index]
     varies = varying(observations)
     held_out = held_out_scores(observations, np.repeat(np.arange(len(data.episodes)), data.episodes[:, 1]), varies)
@@ -91,7 +95,7 @@ def export(
             f"{NOVEL:.1%} quantile of {len(held_out):,} transitions in {len(data.episodes)} episodes held out in turn",
         )
     ]
-    with_cvae = has_cvae(agent) and (trial_episodes > 0 or offline)
+    with_cvae = has_cvae(agent) and bool(unseen if offline else trial_episodes)
     if with_cvae:
         scores.append(NoveltyScore("action", 1.0, "not calibrated"))
     out.mkdir(parents=True, exist_ok=True)
@@ -109,9 +113,9 @@ def export(
         difference = compare(MODEL, policy.infer, expected, some)
         check = {"observations": len(some), "max_difference": difference, "allowed": MAX_DIFFERENCE}
         description = replace(policy.description, check=check)
-        if offline:
-            description = with_held_out(run, data, Policy(description, models))
-        elif trial_episodes:
+        if offline and unseen:
+            description = with_held_out(split(data, unseen)[1], Policy(description, models))
+        elif trial_episodes and not offline:
             description = with_trial(run, Policy(description, models), trial_episodes, progress)
         for name, model in models.items():
             (unfinished / name).write_bytes(model)
@@ -131,14 +135,13 @@ def export(
     return Policy.load(out)
 
 
-def names_of(run: Run, data: OfflineDataset, control_rate: float | None) -> Names:
+def names_of(run: Run, data: OfflineDataset, control_rate: float | None, offline: bool) -> Names:
     """What the numbers of a run's observations and actions are called: as its data say, else as its environment does.
 
     Raises:
         UserError: the data do not say how many steps a second they have, and there is no environment that does.
     """
     told = run.data().get("names") or told_names(data)  # runs from before November 2026 do not keep them
-    offline = run.folder.criterion() == HELD_OUT
     if offline or told.get("channels"):
         return recorded_names(told, (data.obs_dim, data.act_dim), data.summary.id, control_rate)
     env = run.task.make_env()
@@ -247,9 +250,8 @@ def with_trial(run: Run, policy: Policy, episodes: int, progress: bool) -> Descr
     )
 
 
-def with_held_out(run: Run, data: OfflineDataset, policy: Policy) -> Description:
-    """The description with the CVAE's threshold and the shares of alarms on the run's held-out episodes."""
-    held_out = split(data, run.data()["held_out"]["episodes"])[1]
+def with_held_out(held_out: OfflineDataset, policy: Policy) -> Description:
+    """The description with the CVAE's threshold and the shares of alarms on episodes that training has not seen."""
     rows = held_out.observations[held_out.index]
     rows = rows[:: -(-len(rows) // HELD_OUT_STEPS)]
     novelty = [policy.novelty(row, policy.infer(row)) for row in rows]

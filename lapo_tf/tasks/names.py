@@ -13,8 +13,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from lapo_tf.data.dataset import OfflineDataset
-from lapo_tf.data.store import METADATA
+from lapo_tf.data.dataset import METADATA, OfflineDataset
 from lapo_tf.errors import UserError
 
 SI = {
@@ -88,7 +87,7 @@ NAMED = ("observation", "action", "channels", "control_hz")
 
 
 def told_names(data: OfflineDataset) -> dict[str, Any]:
-    """What a data set's layout said of its numbers, for the run folder: entries of `lapo_tf.data.store.METADATA`."""
+    """What a data set's layout said of its numbers, for the run folder: entries of `lapo_tf.data.dataset.METADATA`."""
     known = data.metadata.get(METADATA) or {}
     return {name: known[name] for name in NAMED if known.get(name) is not None}
 

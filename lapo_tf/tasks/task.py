@@ -7,6 +7,7 @@ method; a family is a subclass in a file of its own.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -111,11 +112,24 @@ class Task:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, read back by `lapo_tf.tasks.read_task`."""
+        """Plain values, read back by `lapo_tf.tasks.read_task`.
+
+        Raises:
+            UserError: its class cannot be imported by another process.
+        """
         values = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) not in (None, {})}
         kind = type(self)
-        own = kind.__module__.startswith("lapo_tf.")
-        return {"family": self.family if own else f"{kind.__module__}:{kind.__qualname__}"} | values
+        if kind.__module__.startswith("lapo_tf."):
+            return {"family": self.family} | values
+        module: str | None = kind.__module__
+        if module == "__main__":  # its name, if it was run by `python -m`
+            module = getattr(sys.modules["__main__"].__spec__, "name", None)
+        if module is None or "." in kind.__qualname__:
+            raise UserError(
+                f"task '{self.name}' is a {kind.__qualname__}, which only this script or notebook knows: others "
+                "cannot import it; define it in a module of its own"
+            )
+        return {"family": f"{module}:{kind.__qualname__}"} | values
 
     # Environment and score
 

@@ -58,7 +58,7 @@ def chosen_task(options: Mapping[str, Any]) -> Task | None:
     """The task that options name, which is registered: `task`, or what comes of `dataset` and `env`; None without both.
 
     Raises:
-        UserError: there is no such task, or an environment for one that has its own.
+        UserError: there is no such task, one that a run folder cannot keep, or an environment for one that has its own.
     """
     task, env_id, dataset = (options.get(name) for name in ("task", "env", "dataset"))
     if isinstance(task, Task):
@@ -73,6 +73,7 @@ def chosen_task(options: Mapping[str, Any]) -> Task | None:
         if known.family != Task.family:
             raise UserError(f"task '{known.name}' has an environment of its own: leave --env out, or --task")
         known = dataclasses.replace(known, env_id=env_id)
+    known.to_dict()  # one that a run folder cannot keep is refused now
     return register(known)
 
 

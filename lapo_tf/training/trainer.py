@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from lapo_tf.agents import AGENTS, Agent, AgentSpec, Scaling
 from lapo_tf.config import TrainConfig
-from lapo_tf.data.bounds import action_bounds
+from lapo_tf.data.bounds import ENVIRONMENT, action_bounds
 from lapo_tf.data.dataset import OfflineDataset
 from lapo_tf.data.split import SEED, held_out_episodes, split
 from lapo_tf.errors import UserError
@@ -129,6 +129,9 @@ class Trainer:
         )
         if self.progress:
             self.log(str(data.summary))
+            low, high = data.summary.reward_range
+            if low == high:
+                self.log(f"note: all rewards are {low:g}, so critics learn nothing: see python -m lapo_tf.data relabel")
         told = data.summary.to_dict() | {"checksum": data.checksum()}
         history = data_history(self.folder, told, other_data) if self.resume else []
         if names := told_names(data):
@@ -208,9 +211,6 @@ class Trainer:
         numbers = held_out_episodes(data, self.config.held_out)
         if self.progress:
             self.log(f"held out     {len(numbers):,} of {len(data.episodes):,} episodes, to judge the policy by")
-            low, high = data.summary.reward_range
-            if low == high:
-                self.log(f"note: all rewards are {low:g}, so critics learn nothing: see python -m lapo_tf.data relabel")
         return numbers
 
     def _restore(self) -> str:
@@ -232,14 +232,15 @@ class Trainer:
         """What rebuilds the agent. A resumed run keeps its own scaling."""
         if self.resume:
             return self.folder.read()["agent"]
-        if offline:
-            low, high, whose = action_bounds(data)
-            if self.progress:
-                self.log(f"actions      stay within {whose}")
-        else:
+        space: Any = None
+        if not offline:
             env = self.task.make_env()
-            low, high = env.action_space.low, env.action_space.high  # type: ignore[attr-defined]
+            space = env.action_space
             env.close()
+        low, high, whose = action_bounds(data, space)
+        if self.progress and whose != ENVIRONMENT:
+            note = "" if space is None else ", for the environment does not bound them"
+            self.log(f"actions      stay within {whose}{note}")
         scaling = scaling_of(data, low, high, self.config.agent_config, AGENTS[self.config.agent].action_units)
         return {"obs_dim": data.obs_dim, "act_dim": data.act_dim, "scaling": scaling.to_dict()}
 

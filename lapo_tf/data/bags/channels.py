@@ -16,7 +16,7 @@ from lapo_tf.errors import UserError
 
 
 def described(bag: Bag, layout: BagLayout) -> dict[str, Any]:
-    """For the data set's metadata, see `lapo_tf.data.store.METADATA`: `observation`, `action`, `fields`, `channels`."""
+    """`observation`, `action`, `fields` and `channels` for a data set's metadata: `lapo_tf.data.dataset.METADATA`."""
     channels = {
         "observation": _channels(bag, "observation", layout.observation),
         "action": _channels(bag, "action", layout.action),

@@ -10,13 +10,12 @@ import numpy as np
 from minari.serialization import deserialize_space
 from numpy.typing import NDArray
 
-from lapo_tf.data.dataset import Episode, OfflineDataset, from_episodes
+from lapo_tf.data.dataset import METADATA, Episode, OfflineDataset, from_episodes
 from lapo_tf.data.inspect.findings import findings
 from lapo_tf.data.inspect.model import AT_BOUND, Inspection, sample
 from lapo_tf.data.layouts import Layout
 from lapo_tf.data.readers import open_recording
 from lapo_tf.data.recording import Recording
-from lapo_tf.data.store import METADATA
 from lapo_tf.data.task import DataTask, episode_limit, task_of
 from lapo_tf.errors import UserError
 

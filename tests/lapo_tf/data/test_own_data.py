@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import h5py
@@ -68,10 +69,21 @@ def test_bounds_of_actions_are_the_space_s_or_the_data_s() -> None:
     low, high, whose = action_bounds(load_dataset("own/free-v0"))
     assert (low, high) == (actions.min(), actions.max())
     assert "in the data" in whose
+    free = Box(np.array([-np.inf], np.float32), np.array([1.0], np.float32))
+    assert action_bounds(load_dataset("own/free-v0"), free) == (low, high, whose)
+    assert action_bounds(load_dataset("own/free-v0"), Box(-9.0, 9.0, (1,)))[:2] == (-9.0, 9.0)
     write_dataset("own/bounded-v0", episodes, description="", action_space=Box(-2.0, 3.0, (1,), np.float32))
     low, high, whose = action_bounds(load_dataset("own/bounded-v0"))
     assert (low, high) == (-2.0, 3.0)
     assert "action space" in whose
+    assert action_bounds(load_dataset("own/bounded-v0"), free)[:2] == (-2.0, 3.0)
+
+
+def test_an_action_that_never_changes_has_a_little_room() -> None:
+    still = [dataclasses.replace(e, actions=np.full_like(e.actions, 50.0)) for e in (episode(4, i) for i in range(3))]
+    write_dataset("own/still-v0", still, description="")
+    low, high, _ = action_bounds(load_dataset("own/still-v0"))
+    assert (low, high) == (pytest.approx(49.95), pytest.approx(50.05))
 
 
 def test_discrete_actions_are_refused(tmp_path: Path) -> None:

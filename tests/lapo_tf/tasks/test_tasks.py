@@ -59,6 +59,32 @@ def test_a_registered_task_is_known_by_name_and_family() -> None:
         del TASKS["reach-right"], FAMILIES["reach"]
 
 
+SCRIPT = """
+from lapo_tf import train
+from lapo_tf.tasks import Task
+class MyTask(Task):
+    family = "mine"
+try:
+    train(task=MyTask("mine", dataset="nowhere.hdf5"))
+except Exception as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["my_script.py"], "task 'mine' is a MyTask, which only this script or notebook knows"),
+        (["-m", "my_script"], "data file 'nowhere.hdf5' does not exist"),  # by that name another process can import it
+    ],
+)
+def test_a_class_of_the_script_itself(tmp_path: Path, arguments: list[str], message: str) -> None:
+    (tmp_path / "my_script.py").write_text(SCRIPT)
+    ran = subprocess.run([sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert message in ran.stdout, ran.stderr[-2000:]
+    assert not (tmp_path / "runs").exists()
+
+
 def test_names_fit_the_environments() -> None:
     for name in ("kitchen-complete", "maze2d-large", "toy-navigation", "hopper-medium", "walker2d-mix-jump"):
         task = load_task(name)

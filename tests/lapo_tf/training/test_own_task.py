@@ -165,7 +165,22 @@ def test_spaces_that_do_not_fit_the_data(tmp_path: Path) -> None:
     own_arm.write(tmp_path / "wide.hdf5", observations=np.zeros((240, 5), np.float32))
     with pytest.raises(UserError, match=r"observations have 5 values but the environment has 4"):
         train(dataset="wide.hdf5", env="own_arm:OwnArm-v0", **SMALL)
+    own_arm.write(tmp_path / "far.hdf5", actions=own_arm.arrays()["actions"] * [1.0, 50.0])
+    with pytest.raises(UserError, match=r"action 1 reaches -50 to 50, the environment allows -1 to 1: other units\?"):
+        train(dataset="far.hdf5", env="own_arm:OwnArm-v0", **SMALL)
     assert not Path("runs").exists()
+
+
+def test_spaces_that_do_not_fit_data_with_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    names = {"observation": ["a", "b", "cube"], "action": ["lift", "turn"]}
+    for name, size in (("narrow", 3), ("far", 4)):
+        episodes = [Episode(np.zeros((5, size)), np.full((4, 2), (0.0, 99.0)), np.zeros(4), False) for _ in range(6)]
+        write_dataset(f"own/{name}-v0", episodes, description="", metadata=names)
+    with pytest.raises(UserError, match=r"observations have 3 values \(a, b, cube\) but the environment has 4"):
+        train(dataset="own/narrow-v0", env="own_arm:OwnArm-v0", **SMALL)
+    with pytest.raises(UserError, match=r"action 1 \(turn\) reaches 99 to 99"):
+        train(dataset="own/far-v0", env="own_arm:OwnArm-v0", **SMALL)
 
 
 # Without an environment
@@ -226,6 +241,51 @@ def test_offline_beside_an_environment_that_cannot_be_made(tmp_path: Path) -> No
         train(dataset="arm.hdf5", env="Gone-v0", **SMALL)
     result = train(dataset="arm.hdf5", env="Gone-v0", offline=True, **SMALL)
     assert "offline/action_error" in offline(result.folder)[-1]
+
+
+def test_an_environment_that_cannot_be_made_later(tmp_path: Path) -> None:
+    own_arm.write(tmp_path / "arm.hdf5")
+    folder = train(dataset="arm.hdf5", env="own_arm:OwnArm-v0", **SMALL).folder
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text.replace("own_arm:OwnArm-v0", "Gone-v0"))
+    with pytest.raises(UserError, match=r"'Gone-v0' of task 'arm' cannot be made.*--offline"):
+        train(resume=True, run_dir=folder, steps=60, progress=False)
+    with pytest.raises(UserError, match=r"'Gone-v0' of task 'arm' cannot be made.*--offline"):
+        load_run(folder).rollout(1)
+    train(resume=True, run_dir=folder, offline=True, steps=60, progress=False)
+    assert np.isfinite(offline(folder)[-1]["offline/action_error"])
+    assert np.isfinite(evaluate_offline(folder)["offline/action_error"])
+
+
+def test_export_of_a_run_whose_environment_is_gone(tmp_path: Path) -> None:
+    own_arm.write(tmp_path / "arm.hdf5")
+    run = load_run(train(dataset="arm.hdf5", env="own_arm:OwnArm-v0", **SMALL).folder)
+    run = dataclasses.replace(run, task=dataclasses.replace(run.task, env_id="Gone-v0"))
+    with pytest.raises(UserError, match=r"'Gone-v0' of task 'arm' cannot be made.*--offline"):
+        export(run, tmp_path / "policy")
+    d = export(run, tmp_path / "policy", offline=True, control_rate=20.0).description
+    assert (d.control_rate, d.score, [novelty.alarms for novelty in d.novelty]) == (20.0, {}, [None])
+
+
+def test_an_environment_that_does_not_bound_actions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_arm.write(tmp_path / "arm.hdf5")
+    options = SMALL | {"progress": True, "agent": "plas", "plas": {"hidden": (16, 16), "vae_hidden": (16, 16)}}
+    options.pop("bc")
+    (tmp_path / "free.py").write_text(
+        "import gymnasium, numpy\n"
+        "def free(env):\n"
+        "    space = gymnasium.spaces.Box(-numpy.inf, numpy.inf, (2,), numpy.float32)\n"
+        "    return gymnasium.wrappers.TransformAction(env, lambda action: action, space)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    result = train(task=Task("free", "own_arm:OwnArm-v0", dataset="arm.hdf5", wrapper="free:free"), **options)
+    told = capsys.readouterr().out
+    assert "stay within the smallest and largest actions in the data, for the environment does not bound them" in told
+    scaling = load_run(result.folder).agent.spec.scaling
+    assert np.isfinite(scaling.act_low).all()
+    assert np.isfinite(scaling.act_high).all()
 
 
 def test_a_run_with_scores_goes_on_offline(tmp_path: Path) -> None:
@@ -296,6 +356,8 @@ def test_what_cannot_be_judged_is_said_in_one_line(tmp_path: Path, capsys: pytes
         train(dataset="one.hdf5", **SMALL)
     own_arm.write(tmp_path / "flat.hdf5", rewards=np.zeros(240))
     train(dataset="flat.hdf5", **SMALL | {"progress": True})
+    assert "all rewards are 0, so critics learn nothing" in capsys.readouterr().out
+    train(dataset="flat.hdf5", env="own_arm:OwnArm-v0", run_dir="with", **SMALL | {"progress": True})
     assert "all rewards are 0, so critics learn nothing" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"--held-out 1.5 is out of range"):
         train(dataset="flat.hdf5", held_out=1.5, **SMALL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import threading
 import time
@@ -265,6 +266,21 @@ def test_what_no_input_can_give_is_told(tmp_path: Path) -> None:
     robot, text = written(tmp_path, policy)
     assert [source.topic for source in robot.inputs] == ["/joint_states"]
     assert "# REVIEW: no input gives goal.0/position, of /goal (my_msgs/msg/Goal)" in text
+
+
+def test_check_names_the_recorded_topic_that_a_config_lacks(tmp_path: Path) -> None:
+    robot, _ = written(tmp_path, policy := described(*arrays("velocity", "/c")))
+    robot = dataclasses.replace(robot, inputs=robot.inputs[:1])
+    findings = check.Findings()
+    values = np.array([0.0, np.nan, 0.0, np.nan])
+    check.observation(findings, LinearPolicy(policy, np.zeros((2, 4))), robot, values, np.zeros(2))
+    assert findings.lines == [
+        (
+            "WRONG",
+            "missing in the observation: elbow/position, cube.x/position (recorded on /cube/pose, no input of the "
+            "config)",
+        )
+    ]
 
 
 def test_names_given_by_hand(tmp_path: Path) -> None:
