@@ -213,6 +213,10 @@ class Robot:
                 mistakes.append(
                     f"the policy commands {quantities[wrong[0]]} of '{wrong[0]}', {output.topic} takes {output.kind}"
                 )
+        bounded = [True] * len(self.joints) if self.limits is None else self.limits.bounded.tolist()
+        for name, is_so in zip(self.joints, bounded, strict=True):
+            if quantities.get(name) == "position" and not is_so:
+                mistakes.append(f"the policy commands positions of '{name}', which has no limits of position")
         named = {name for source in self.inputs for name in source.fields}
         if all(source.type != JOINT_STATE for source in self.inputs):
             for entry in policy.observations:

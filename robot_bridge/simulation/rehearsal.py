@@ -26,6 +26,7 @@ from robot_bridge.node.diagnostics import DIAGNOSTICS, DIAGNOSTICS_TYPE
 from robot_bridge.robot.bundle import Description
 from robot_bridge.robot.config import load_robot
 from robot_bridge.robot.robot import JOINT_STATE, OUTPUT_TYPES
+from robot_bridge.robot.units import QUANTITIES
 from robot_bridge.server import RosbridgeServer
 from robot_bridge.simulation.processes import Processes, Watcher, default_robot, read
 from robot_bridge.transport import Message
@@ -103,7 +104,7 @@ class Rehearsal:
         self._seed = seed
         self._robot = robot or default_robot(description)
         output = load_robot(self._robot).outputs[0]
-        if output.kind in ("trajectory", "follow"):
+        if output.kind not in QUANTITIES:
             raise UserError(f"{self._robot} is commanded by {output.kind}: expected velocity, position or effort")
         self._output = output
         self.record = Record(list(output.joints))

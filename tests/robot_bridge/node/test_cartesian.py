@@ -405,3 +405,13 @@ def test_held_joints_are_not_the_policys() -> None:
     actions = (*policy.actions, ActionEntry("roll", "velocity", "", 1.0, -1, 1))
     wrong = Description("t", 50.0, policy.observations, actions, (), {})
     assert bench.robot.mistakes_with(wrong) == ["joint 'roll' held by the config, but moved by the policy"]
+
+
+def test_an_axis_that_nobody_measures_is_moved_by_speeds_alone() -> None:
+    policy = twisted().policy.description
+    actions = tuple(ActionEntry(name, "position", "", 1.0, -1, 1) for name in ("a", "b"))
+    wrong = Description("t", 50.0, policy.observations, actions, (), {})
+    assert twisted().robot.mistakes_with(wrong) == [
+        f"the policy commands positions of '{name}', which has no limits of position" for name in ("a", "b")
+    ]
+    assert twisted(bounded=True).robot.mistakes_with(wrong) == []
