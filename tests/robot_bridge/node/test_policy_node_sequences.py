@@ -19,9 +19,10 @@ from robot_fakes import arm_policy
 from robot_bridge.guards.limits import JointLimits
 from robot_bridge.node.goals import GRIPPER_EVERY
 from robot_bridge.paths import number_at
+from robot_bridge.robot.bundle import StartEntry
 from robot_bridge.robot.cartesian import CARTESIAN, PATHS, TWISTS
-from robot_bridge.robot.interlocks import DeadMan
-from robot_bridge.robot.robot import GRIPPERS, Output, OutputKind
+from robot_bridge.robot.interlocks import JOY, ControllerCheck, DeadMan, Interlock, Start
+from robot_bridge.robot.robot import GRIPPERS, LEADING, Output, OutputKind
 from robot_bridge.transport import GoalStatus
 
 LIMITS = JointLimits([-1, -1], [1, 1], [1, 1], [5, 5], [500, 500])
@@ -29,6 +30,7 @@ MAX_AGE = 0.1
 HOLD = 0.3
 KINDS = get_args(OutputKind)
 SPEEDS, PLACES = ("velocity", *TWISTS), ("position", "pose")
+HELD, STOP, ASKED = 0.2, 0.5, 1.0  # s for which a dead man, a stop topic and a controller manager may be silent
 # How long an arm may move on once nothing fresh comes in: the age that is tolerated, braking, a horizon, a few ticks.
 COASTING = MAX_AGE + 1.0 / 5.0 + 0.1 + 5 * DT
 
@@ -36,14 +38,26 @@ COASTING = MAX_AGE + 1.0 / 5.0 + 0.1 + 5 * DT
 class Robot(RuleBasedStateMachine):
     """The robot's side of the node, and the operator's."""
 
-    @initialize(kind=st.sampled_from(KINDS), dead_man=st.booleans())
-    def begin(self, kind: str, dead_man: bool) -> None:
+    @initialize(
+        kind=st.sampled_from(KINDS),
+        dead_man=st.sampled_from(["none", "bool", "joy"]),
+        cell=st.booleans(),
+        at_once=st.sampled_from([None, "policy", "start"]),
+    )
+    def begin(self, kind: str, dead_man: str, cell: bool, at_once: str | None) -> None:
         topic = "/arm" if kind in ("trajectory", "follow") else "/commands"
         names = {"a": "x", "b": "y"} if kind in CARTESIAN else {}
-        options: dict[str, Any] = {"dead_man": DeadMan("/dead_man", 0.2)} if dead_man else {}
+        options: dict[str, Any] = {"start": Start(speed=0.5)}
+        if dead_man != "none":
+            joy = DeadMan("/dead_man", HELD, JOY, button=0)
+            options["dead_man"] = joy if dead_man == "joy" else DeadMan("/dead_man", HELD)
+        if cell:
+            options["interlocks"] = (Interlock("/external_stop", max_age=STOP),)
+            options["controllers"] = ControllerCheck(("arm",), every=0.1, max_age=ASKED)
+        self.dead_man, self.cell = dead_man, cell
         self.kind = kind
         self.bench = Bench(
-            arm_policy(target=0.9),
+            arm_policy(target=0.9, start=tuple(StartEntry(j, "rad", q, q, q) for j, q in (("a", 0.2), ("b", -0.3)))),
             outputs=(Output(kind, topic, ("a", "b"), 0.1, names=names),),  # type: ignore[arg-type]
             limits=None if kind == "effort" else LIMITS,
             hold_timeout=HOLD,
@@ -53,9 +67,17 @@ class Robot(RuleBasedStateMachine):
         self.bench.policy.weights[:] = 0.0
         self.bench.policy.bias = np.float32([0.9, -0.7])
         self.silent, self.held, self.fresh = False, True, -np.inf
+        self.stop: bool | None = False  # what the external stop says, None if nothing
+        self.controller: str | None = "active"  # what the controller manager says
+        self.pressed = False  # the joystick's switch, since the robot moved
+        self.known: bool | None = None  # whether it was held when it was last told
+        self.allowed = dict.fromkeys(("dead_man", "stop", "controller"), -np.inf)  # when each was last told
+        self.moved = False
         self.seen = self.goals = 0
         self.before = np.zeros(2)  # the latest velocity that was commanded
         self.stopped = True  # since the last enabling
+        if at_once is not None:
+            self.the_operator_sees_to_it_that_it_moves(at_once == "start")
 
     # What happens -----------------------------------------------------------------------------------------------------
 
@@ -70,15 +92,53 @@ class Robot(RuleBasedStateMachine):
         self.bench.node.halt("timing", f"the loop stood still for {n} periods", cut=True)
         self.stopped = True
 
+    @rule(to_start=st.booleans())
+    def an_operator_begins(self, to_start: bool) -> None:
+        self.the_operator_sees_to_it_that_it_moves(to_start)
+
+    def the_operator_sees_to_it_that_it_moves(self, to_start: bool) -> None:
+        if not self.bench.wire.connected:
+            self.bench.wire.connect(True)
+        self.silent, self.stop, self.controller, self.held = False, False, "active", False
+        for _ in range(20):
+            self.tick()
+        self.held = True
+        self.tick()
+        if to_start:
+            self.go_to_the_start_pose()
+        else:
+            self.enable()
+        self.tick()
+
     @rule()
     def enable(self) -> None:
         if self.bench.node.state == "active":
             return
-        done, _ = self.bench.node.enable()
-        if done:
-            assert self.bench.wire.connected
-            assert self.bench.now - self.fresh <= MAX_AGE + 1e-6 or self.kind == "effort"
-            self.stopped = False
+        self.expect(self.bench.node.enable()[0])
+
+    @rule()
+    def go_to_the_start_pose(self) -> None:
+        if self.bench.node.state == "active":
+            return
+        done, _ = self.bench.node.go_to_start()
+        assert not done or self.kind in LEADING
+        self.expect(done)
+
+    def expect(self, done: bool) -> None:
+        """The robot is about to move, if `done`: then nothing must stand in the way."""
+        if not done:
+            return
+        assert self.bench.wire.connected
+        assert self.bench.now - self.fresh <= MAX_AGE + 1e-6 or self.kind == "effort"
+        assert not self.objections()
+        assert self.pressed or self.dead_man != "joy", "without a press of its own"
+        self.stopped, self.moved = False, True
+
+    def objections(self) -> list[str]:
+        """What does not allow motion, as far as the cell has told it by now."""
+        limits = {"dead_man": HELD if self.dead_man != "none" else np.inf}
+        limits |= {"stop": STOP, "controller": ASKED} if self.cell else {}
+        return [name for name, age in limits.items() if self.bench.now - self.allowed[name] > age + 1e-6]
 
     @rule(how=st.sampled_from(["disable", "stop", "topic", "all", "displaced", "rival"]))
     def somebody_stops_it(self, how: str) -> None:
@@ -100,6 +160,7 @@ class Robot(RuleBasedStateMachine):
         if connected != self.bench.wire.connected:
             self.bench.wire.connect(connected)
             self.stopped = True
+            self.forget()
 
     @rule(silent=st.booleans())
     def the_sensor_changes(self, silent: bool) -> None:
@@ -109,9 +170,30 @@ class Robot(RuleBasedStateMachine):
     def the_clock_is_set(self, offset: float) -> None:
         self.bench.clock_offset += offset
 
-    @rule(held=st.booleans())
-    def the_dead_man_changes(self, held: bool) -> None:
+    @rule(held=st.sampled_from([True, False, None]))
+    def the_dead_man_changes(self, held: bool | None) -> None:
         self.held = held
+
+    @rule(what=st.sampled_from(["dead man", "stop"]))
+    def something_objects_between_two_ticks(self, what: str) -> None:
+        if not self.bench.wire.connected or (self.dead_man == "none" if what == "dead man" else not self.cell):
+            return
+        if what == "dead man":
+            self.tell_dead_man(held=False)
+            self.tell_dead_man(held=True)
+        else:
+            self.bench.wire.subscribers["/external_stop"]({"data": True})
+            self.bench.wire.subscribers["/external_stop"]({"data": False})
+            self.allowed["stop"] = self.bench.now
+        self.stopped = True
+
+    @rule(stop=st.sampled_from([True, False, None]))
+    def the_external_stop_changes(self, stop: bool | None) -> None:
+        self.stop = stop
+
+    @rule(state=st.sampled_from(["active", "inactive", None]))
+    def the_controllers_change(self, state: str | None) -> None:
+        self.controller = state
 
     @rule(values=st.sampled_from([(0.9, -0.7), (1e9, -1e9), (np.nan, 0.0), (0.0, 0.0), (-0.9, 0.9)]))
     def the_policy_wants(self, values: tuple[float, float]) -> None:
@@ -155,16 +237,46 @@ class Robot(RuleBasedStateMachine):
             bench.wire.subscribers["/joint_states"](bench.state_message())
             if bench.node.observer.counters["rejected"] == before:
                 self.fresh = bench.now
-        if self.held and "/dead_man" in bench.wire.subscribers:
-            bench.wire.subscribers["/dead_man"]({"data": True})
-        state = bench.node.state
+        if self.held is not None:
+            self.tell_dead_man(held=self.held)
+        if self.cell and bench.wire.connected:
+            self.tell_cell()
+        state, objections = bench.node.state, self.objections()
         bench.node.tick(bench.now)
+        assert not (objections and bench.node.state == "active"), objections
         for message in self.said():
             self.look_at(message, state)
         motion = bench.node.memory.motion
         if motion is not None and bench.node.states.speaks:
             bench.q = motion.position.copy()
         bench.now += DT
+
+    def tell_dead_man(self, *, held: bool) -> None:
+        if self.dead_man == "none" or not self.bench.wire.connected:
+            return
+        now = self.bench.now
+        if self.known and now - self.allowed["dead_man"] > HELD:
+            self.known, self.pressed = None, False  # what happened meanwhile is not known
+        self.pressed = held and (self.pressed or self.known is False)
+        self.known = held
+        self.allowed["dead_man"] = now if held else -np.inf
+        self.bench.wire.subscribers["/dead_man"]({"buttons": [int(held)]} if self.dead_man == "joy" else {"data": held})
+
+    def tell_cell(self) -> None:
+        """What the external stop and the controller manager say."""
+        wire, now = self.bench.wire, self.bench.now
+        if self.stop is not None:
+            wire.subscribers["/external_stop"]({"data": self.stop})
+            self.allowed["stop"] = -np.inf if self.stop else now
+        while wire.calls and self.controller is not None:
+            wire.calls.pop(0)[1]({"controller": [{"name": "arm", "state": self.controller}]}, None)
+            self.allowed["controller"] = now if self.controller == "active" else -np.inf
+
+    def forget(self) -> None:
+        """The connection was lost: nothing is known any more."""
+        self.known, self.pressed = None, False
+        self.allowed = dict.fromkeys(self.allowed, -np.inf)
+        self.bench.wire.calls.clear()
 
     def said(self) -> list[Any]:
         wire = self.bench.wire
@@ -231,6 +343,8 @@ class Robot(RuleBasedStateMachine):
         node = self.bench.node
         if self.stopped and node.state == "active":
             self.tick()  # what comes by a counter is seen in the next tick
+        if self.moved and node.state != "active":  # a press counts for one start
+            self.moved, self.pressed = False, False
         assert not (self.stopped and node.state == "active")
         assert node.state in ("inactive", "active", "stopping", "fault")
 
