@@ -17,7 +17,7 @@ from robot_bridge.robot.bundle import StartEntry
 from robot_bridge.robot.interlocks import JOY, ControllerCheck, DeadMan, Interlock, Start
 from robot_bridge.robot.robot import Input, Output
 from robot_bridge.server import RosbridgeServer
-from robot_bridge.simulation.bench import IdealArm
+from robot_bridge.simulation.bench_arm import IdealArm
 from robot_bridge.simulation.cell import told
 from robot_bridge.simulation.simulation import Simulation
 from robot_bridge.transport import Message, RosbridgeTransport
@@ -53,7 +53,7 @@ class Site:
             start=Start(speed=0.5),
         )
         start = tuple(StartEntry(joint, "rad", POSE, POSE - 0.05, POSE + 0.05) for joint in "ab")
-        self.arm = IdealArm()
+        self.arm = IdealArm(self.robot)
         transports = [RosbridgeTransport(self.server.url) for _ in range(3)]
         self.transports, self.outside = transports, transports[2]
         silent: Any = {"say": lambda line: None}
