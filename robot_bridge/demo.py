@@ -18,6 +18,7 @@ from robot_bridge.errors import ArgumentParser, UserError, command, require
 from robot_bridge.node.timing import keep_time
 from robot_bridge.robot.bundle import Description
 from robot_bridge.server import RosbridgeServer
+from robot_bridge.signals import on_ending
 from robot_bridge.simulation.processes import STOP_WITHIN, Processes, Watcher, default_robot, read
 
 DESCRIPTION = """Server, simulated robot and policy node in one command, with their state on one line.
@@ -35,7 +36,9 @@ FILM_WITHIN = 300.0  # s for a simulation that has a film to draw yet
 def parser() -> ArgumentParser:
     parser = ArgumentParser(prog="robot_bridge.demo", description=DESCRIPTION)
     parser.add_argument("--policy", type=Path, required=True, help="folder of the bundle (python -m lapo_tf.export)")
-    parser.add_argument("--robot", help="robot config; default: one for simulations that fits, none in --lock-step")
+    parser.add_argument(
+        "--robot", help="robot config, of the simulation, too; default: one that fits, none in --lock-step"
+    )
     parser.add_argument("--env", metavar="ID", help="another environment than the bundle's, see robot_bridge.sim")
     parser.add_argument("--episodes", type=int, default=3, help="episodes to run")
     parser.add_argument("--minutes", type=float, help="begin episodes for so long, however many they are")
@@ -57,6 +60,10 @@ def main() -> None:
     require(
         args.minutes is None or not args.lock_step, "--minutes", args.minutes, "none with --lock-step: no time runs"
     )
+    require(
+        args.robot is None or not args.lock_step, "--robot", args.robot, "none with --lock-step: nothing is limited"
+    )
+    on_ending(interrupt)  # else the processes outlive it
     description = Description.read(args.policy)
     robot = None if args.lock_step else args.robot or default_robot(description)
     processes, server = Processes(), RosbridgeServer(port=0)
@@ -79,6 +86,7 @@ def main() -> None:
             sim += ["--video", str(args.video)] if args.video else []
             sim += ["--viewer"] if args.viewer else []
             sim += ["--env", args.env] if args.env else []
+            sim += ["--robot", args.robot, "--hold-dead-man"] if args.robot else []  # nobody else hears the server
             node += ["--lock-step"] if args.lock_step else ["--robot", str(robot)]
             node += ["--log", str(args.log)] if args.log else []
             processes.start("sim", sim)
@@ -102,6 +110,11 @@ def main() -> None:
         finally:
             processes.stop_all()
             server.stop()
+
+
+def interrupt() -> None:
+    """What Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 def check_alive(processes: Processes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from places import ROOT
 
 from lapo_tf.agents import AGENTS
 from lapo_tf.config import TrainConfig
@@ -295,6 +297,22 @@ def test_the_demo_runs_a_bundle(folder: Path, policy: Policy, tmp_path: Path, ho
     if how == ["--lock-step"]:
         assert values["sim"]["scores"] == policy.description.score["scores"]
         assert values["sim"]["steps"] == 300
+
+
+@pytest.mark.slow
+def test_the_demo_s_simulation_has_the_robot_s_topics_and_ends_with_it(folder: Path, tmp_path: Path) -> None:
+    config = (ROOT / "configs/robots/sim-maze.yaml").read_text().replace("/effort_controller/commands", "/ball/push")
+    (tmp_path / "ball.yaml").write_text(config + "dead_man: {topic: /held, max_age: 0.5}\n")
+    command = [sys.executable, "-m", "robot_bridge.demo", "--policy", str(folder / "policy"), "--episodes", "1"]
+    with subprocess.Popen(
+        [*command, "--robot", str(tmp_path / "ball.yaml"), "--minutes", "1"], stdout=subprocess.PIPE, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        url = re.search(r"ws://\S+:\d+", demo.stdout.readline())[0]  # type: ignore[index]
+        assert any(re.search(r"step +[1-9]", line) for line in demo.stdout)  # it moves
+        demo.terminate()
+    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert f"--url {url}" not in running
 
 
 @pytest.mark.slow

@@ -210,6 +210,10 @@ def command(*arguments: str, folder: Path | None = None) -> subprocess.Completed
         (["robot_bridge.check", "--policy", "x", "--robot", "franka", "--sec", "1"], "unknown option '--sec'"),
         (["robot_bridge.demo", "--policy", "nowhere"], "nowhere is no policy bundle"),
         (["robot_bridge.demo", "--policy", "x", "--minutes", "1", "--lock-step"], "--minutes is 1.0: expected none"),
+        (
+            ["robot_bridge.demo", "--policy", "x", "--robot", "franka", "--lock-step"],
+            "--robot is franka: expected none",
+        ),
         (["robot_bridge.sim", "--policy", "nowhere"], "nowhere is no policy bundle"),
         (["robot_bridge.sim", "--policy", "maze", "--url", "ws://localhost:1"], "localhost:1"),
         (["robot_bridge.sim", "--policy", "maze", "--transport", "rclpy"], "rclpy"),
