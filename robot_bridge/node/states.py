@@ -1,6 +1,6 @@
 """The states of a policy node, and what leads from one to another.
 
-                       enable, if nothing stands in the way
+                 enable or go_to_start, if nothing stands in the way
     inactive, fault ──────────────────────────────────────────▶ active
          ▲                                                        │
          │ stands, and has said so                                │ disable, stop, shut-down, a guard's STOP,

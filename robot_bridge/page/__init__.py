@@ -1,1 +1,1 @@
-"""A page for the operator: what the policy node does, and buttons to enable, disable and stop it."""
+"""A page for the operator: what the policy node does, what does not allow motion, and buttons."""
