@@ -31,6 +31,7 @@ KINDS: tuple[OutputKind, ...] = get_args(OutputKind)
 TIMED = ("velocity", "effort", *TWISTS)
 """The kinds that go on until their controller's time-out."""
 WARM_UP = 1.0  # s of motion before a fault
+TRIES = 3
 STANDS = 0.5  # s without motion at the end of the watching that are a stand
 SLACK = 0.05  # s after the last motion in which the end of the braking still arrives
 
@@ -90,16 +91,22 @@ class Benches:
         self.close()
 
     def moving(self) -> Bench:
-        """One whose arm moves: the present one, or a new one where that does not."""
-        if self._bench is not None:
+        """One whose arm moves: the present one, or a new one where that does not.
+
+        Raises:
+            TransportError: none does, `TRIES` times: a machine with too much else to do.
+        """
+        for tried in range(TRIES + 1):
             try:
+                if self._bench is None:
+                    self._bench = Bench(self._kind, self._timeout)
+                    time.sleep(WARM_UP)
                 self._bench.until_moving()
-                return self._bench
+                break
             except TransportError:
                 self.close()
-        self._bench = Bench(self._kind, self._timeout)
-        time.sleep(WARM_UP)
-        self._bench.until_moving()
+                if tried == TRIES:
+                    raise
         return self._bench
 
     def close(self) -> None:

@@ -130,8 +130,12 @@ def test_outputs_undo_what_inputs_do(kind: Any) -> None:
         reference = Reference(2)
         controller.refer(reference, bench.q)
         if kind in ("velocity", "effort"):
+            a, b = outcome.command
+            np.testing.assert_allclose(said[0]["data"], [-a, (DEGREES if kind == "velocity" else 1.0) * b])
             np.testing.assert_allclose(getattr(reference, kind), outcome.command, atol=1e-12)
         elif kind == "position":
+            a, b = motion.position
+            np.testing.assert_allclose(said[0]["data"], [0.5 - a, DEGREES * b])
             np.testing.assert_allclose(reference.position, motion.position, atol=1e-12)
         elif kind == "trajectory":
             assert said[0]["joint_names"] == ["motor", "b"]
@@ -152,6 +156,21 @@ def test_a_stand_is_said_in_the_units_of_the_topic() -> None:
     bench = Bench(outputs=outputs)
     assert bench.node.senders[0].halt()
     assert bench.wire.published[-1][1] == {"data": [1500.0, 0.0]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("velocity", {"data": [-0.2, DEGREES * 0.3]}),
+        ("position", {"data": [0.3, DEGREES * 0.3]}),
+        ("trajectory", {"joint_names": ["b", "motor"], "points": [{"positions": [DEGREES * 0.3, 0.3]}]}),
+    ],
+)
+def test_what_others_command_is_understood(kind: str, message: dict[str, Any]) -> None:
+    for point in message.get("points", []):
+        point["time_from_start"] = {"sec": 0, "nanosec": 0}
+    heard = driven(kind).node.senders[0].heard(message, 0.0)
+    np.testing.assert_allclose(heard, [0.2, 0.3])  # type: ignore[arg-type]
 
 
 CONFIG = """

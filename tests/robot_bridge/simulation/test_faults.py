@@ -19,7 +19,12 @@ from robot_bridge.simulation.bench_record import Record
 from robot_bridge.simulation.controller import Reference
 from robot_bridge.simulation.faults import FAULTS
 
-QUICK = {("sensor stopped", "velocity"), ("node killed (SIGKILL)", "effort"), ("server killed, 2 s", "trajectory")}
+QUICK = {
+    ("sensor stopped", "velocity"),
+    ("node killed (SIGKILL)", "effort"),
+    ("server killed, 2 s", "trajectory"),
+    ("dead man lets go", "twist_stamped"),
+}
 ALL = [(name, kind) for kind in KINDS for name, fault in FAULTS.items() if kind in (fault.kinds or KINDS)]
 
 
