@@ -96,17 +96,18 @@ class Benches:
         Raises:
             TransportError: none does, `TRIES` times: a machine with too much else to do.
         """
-        for tried in range(TRIES + 1):
+        for _ in range(TRIES):
             try:
-                if self._bench is None:
-                    self._bench = Bench(self._kind, self._timeout)
-                    time.sleep(WARM_UP)
-                self._bench.until_moving()
-                break
+                return self._moving()
             except TransportError:
                 self.close()
-                if tried == TRIES:
-                    raise
+        return self._moving()
+
+    def _moving(self) -> Bench:
+        if self._bench is None:
+            self._bench = Bench(self._kind, self._timeout)
+            time.sleep(WARM_UP)
+        self._bench.until_moving()
         return self._bench
 
     def close(self) -> None:
