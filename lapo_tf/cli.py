@@ -98,6 +98,8 @@ def options(kind: Any, prefix: str = "--") -> list[str]:
     """All option names of a dataclass's command line."""
     names = []
     for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        if typing.get_origin(hint) is typing.ClassVar or hint is typing.ClassVar:
+            continue
         marks = getattr(hint, "__metadata__", ())
         if any(mark is tyro.conf.Positional for mark in marks):
             continue

@@ -79,8 +79,8 @@ def main() -> None:
     for novelty in d.novelty:
         alarms = "" if novelty.alarms is None else f"; {novelty.alarms:.1%} of the steps tried are above"
         print(f"novelty      {novelty.name}: threshold {novelty.threshold:.3g} ({novelty.calibration}){alarms}")
-    command = "demo" if d.environment.get("id") else "check"
-    print(f"bundle       {args.out}; next: python -m robot_bridge.{command} --policy {args.out}")
+    command, then = ("demo", "") if d.environment.get("id") else ("init", " --out my-robot.yaml")
+    print(f"bundle       {args.out}; next: python -m robot_bridge.{command} --policy {args.out}{then}")
 
 
 if __name__ == "__main__":

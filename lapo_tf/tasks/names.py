@@ -27,6 +27,8 @@ SI = {
 WORDS = {
     "velocit": "velocity",
     "twist": "velocity",
+    "linear.": "velocity",
+    "angular.": "velocity",
     "effort": "effort",
     "torque": "effort",
     "position": "position",

@@ -12,7 +12,8 @@ import yaml
 
 from robot_bridge.errors import UserError
 from robot_bridge.robot.bundle import ActionEntry, Description
-from robot_bridge.robot.robot import JOINT_STATE
+from robot_bridge.robot.cartesian import PATHS, TWISTS
+from robot_bridge.robot.robot import JOINT_STATE, OUTPUT_TYPES
 
 REVIEW = "# REVIEW:"
 """Begins what the recordings do not say."""
@@ -26,6 +27,19 @@ class Joint:
     action: ActionEntry
     robot: str
     doubt: str = ""
+
+    @property
+    def axis(self) -> bool:
+        """Whether it is an axis of a twist."""
+        return bool(twist_axis(self.action))
+
+
+def twist_axis(action: ActionEntry) -> str:
+    """The axis that an action was recorded to be, of a Twist; empty if of none."""
+    for kind in TWISTS:
+        if action.recorded is not None and action.recorded.type == OUTPUT_TYPES[kind]:
+            return next((axis for axis, path in PATHS[kind].items() if path == action.recorded.path), "")
+    return ""
 
 
 def named_joints(policy: Description, joints: Sequence[str] | None = None) -> list[Joint]:
@@ -42,12 +56,12 @@ def named_joints(policy: Description, joints: Sequence[str] | None = None) -> li
                 f"{', '.join(action.joint for action in actions)}"
             )
         return [Joint(action, name) for action, name in zip(actions, joints, strict=True)]
-    known = {a.joint: a.recorded.joint for a in actions if a.recorded and a.recorded.joint}
+    known = {a.joint: name for a in actions if a.recorded and (name := a.recorded.joint or twist_axis(a))}
     seen = [e.recorded.joint for e in policy.observations if e.recorded and e.recorded.type == JOINT_STATE]
     free = [name for name in dict.fromkeys(seen) if name and name not in known.values()]
     found: dict[str, Joint] = {}
-    for topic in dict.fromkeys(a.recorded.topic for a in actions if a.recorded and not a.recorded.joint):
-        nameless = [a for a in actions if a.recorded and a.recorded.topic == topic and not a.recorded.joint]
+    for topic in dict.fromkeys(a.recorded.topic for a in actions if a.recorded and a.joint not in known):
+        nameless = [a for a in actions if a.recorded and a.recorded.topic == topic and a.joint not in known]
         grips = FINGERS.search(f"{topic} {nameless[0].joint}") is not None
         alike = [name for name in free if (FINGERS.search(name) is not None) == grips]
         for number, action in enumerate(sorted(nameless, key=index)):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from robot_bridge.draft.joints import REVIEW, Joint, yaml_text
+from robot_bridge.draft.joints import FINGERS, REVIEW, Joint, yaml_text
 from robot_bridge.draft.urdf import UrdfJoint
 from robot_bridge.errors import UserError, unknown
 from robot_bridge.robot.bundle import Description, ObservationEntry
@@ -15,45 +17,82 @@ SPEED, SPEED_ALONG = 0.5, 0.05  # rad/s and m/s where nothing is known
 TO_SPEED, TO_ACCELERATION = 0.4, 0.05  # s in which full speed and full acceleration are reached
 
 
+@dataclass(frozen=True)
+class Limit:
+    """Of a joint; `position` None: an axis of a twist, which has none. What the URDF says is `known`."""
+
+    joint: Joint
+    known: UrdfJoint
+    position: tuple[float, float] | None
+    velocity: float
+
+    @property
+    def rests(self) -> bool:
+        """Whether it is a gripper's, which rests at its ends: the margin is to leave these."""
+        return self.known.position is not None and FINGERS.search(self.joint.robot) is not None
+
+    def entries(self) -> dict[str, Any]:
+        """As a config has them."""
+        position = self.position
+        if position is not None and (self.known.position is None or self.rests):
+            position = _with_margin(*position)
+        acceleration = self.velocity / TO_SPEED
+        rates = {"velocity": self.velocity, "acceleration": acceleration, "jerk": acceleration / TO_ACCELERATION}
+        where = {} if position is None else {"position": [_rounded(end) for end in position]}
+        return where | {name: _rounded(rate) for name, rate in rates.items()}
+
+
 def limit_lines(
     policy: Description, joints: Sequence[Joint], urdf: dict[str, UrdfJoint] | None, urdf_name: str
 ) -> list[str]:
     """Limits of positions and speeds, a joint each; accelerations and jerks by the time in which they are reached."""
-    positions, velocities, guessed = [], [], []
-    for joint in joints:
-        known = _in_urdf(joint, urdf, urdf_name)
-        position, velocity = known.position, known.velocity
-        if position is None:
-            position = _data_range(policy, joint, known, urdf_name)
-            guessed.append(joint.robot)
-        positions.append(position)
-        velocities.append((velocity or _data_speed(policy, joint), joint.robot, velocity is None))
-    loud = []
-    if guessed:
-        what = "no URDF was given" if urdf is None else f"{urdf_name} gives none"
-        loud = [
-            f"{REVIEW} THESE ARE NOT THE ROBOT'S LIMITS: {what} for {', '.join(guessed)}.",
-            "# Positions there are those that the training data reached, and a margin: put in the data sheet's.",
-        ]
-    slow = [name for _, name, unknown_ in velocities if unknown_]
-    if slow:
-        loud.append(
-            f"{REVIEW} speeds of {', '.join(slow)} are the data's, or a guess: replace them by the data sheet's"
-        )
-    speeds = [speed for speed, _, _ in velocities]
-    accelerations = [speed / TO_SPEED for speed in speeds]
-    return [
-        *loud,
+    limits = [_limit(policy, joint, urdf, urdf_name) for joint in joints]
+    lines = [
+        *_doubts(limits, "no URDF was given" if urdf is None else f"{urdf_name} gives none"),
         "limits:",
         f"  margin: {MARGIN}          # rad or m that stay free before each limit (at most a tenth of the range)",
         "  share: 0.5           # of velocity, acceleration and jerk",
-        f"  # in this order: {', '.join(joint.robot for joint in joints)}; rad or m",
-        f"  position: [{', '.join(yaml_text([_rounded(low), _rounded(high)]) for low, high in positions)}]",
-        f"  velocity: {yaml_text([_rounded(speed) for speed in speeds])}",
-        f"  {REVIEW} no URDF tells these: so that full speed is reached in {TO_SPEED} s",
-        f"  acceleration: {yaml_text([_rounded(value) for value in accelerations])}",
-        f"  jerk: {yaml_text([_rounded(value / TO_ACCELERATION) for value in accelerations])}",
+        f"  {REVIEW} accelerations and jerks: no URDF tells them; full speed is reached in {TO_SPEED} s here",
     ]
+    if any(limit.position is None for limit in limits):
+        lines.append("  groups:              # a joint or an axis each; those of a twist may do without positions")
+        for limit in limits:
+            entries = {name: [value] for name, value in limit.entries().items()}
+            lines.append(f"    - {yaml_text(entries)}   # {limit.joint.robot}")
+        return lines
+    lines.append(f"  # in this order: {', '.join(joint.robot for joint in joints)}; rad or m")
+    columns = [limit.entries() for limit in limits]
+    return lines + [f"  {name}: {yaml_text([entries[name] for entries in columns])}" for name in columns[0]]
+
+
+def _doubts(limits: Sequence[Limit], why: str) -> list[str]:
+    """What is to be reviewed about limits that are not the URDF's."""
+
+    def listed(chosen: Callable[[Limit], bool]) -> str:
+        return ", ".join(limit.joint.robot for limit in limits if chosen(limit))
+
+    lines = []
+    if names := listed(lambda limit: limit.position is not None and limit.known.position is None):
+        lines += [
+            f"{REVIEW} THESE ARE NOT THE ROBOT'S LIMITS: {why} for {names}.",
+            "# Positions there are those that the training data reached, and a margin: put in the data sheet's.",
+        ]
+    if names := listed(lambda limit: limit.position is None):
+        lines += [
+            f"{REVIEW} NOTHING BOUNDS WHERE {names} GO: give positions (m) and, among the inputs, the pose that is",
+            "# moved, by the policy's names; see docs/deploy.md, Twists and poses.",
+        ]
+    if names := listed(lambda limit: limit.rests):
+        lines.append(f"# {names}: the URDF's limits and the margin, for a gripper rests at its ends")
+    if names := listed(lambda limit: limit.known.velocity is None):
+        lines.append(f"{REVIEW} speeds of {names} are the data's, or a guess: put in the data sheet's")
+    return lines
+
+
+def _limit(policy: Description, joint: Joint, urdf: dict[str, UrdfJoint] | None, urdf_name: str) -> Limit:
+    known = UrdfJoint("", None, None, None) if joint.axis else _in_urdf(joint, urdf, urdf_name)
+    position = None if joint.axis else known.position or _data_range(policy, joint, known, urdf_name)
+    return Limit(joint, known, position, known.velocity or _data_speed(policy, joint))
 
 
 def _in_urdf(joint: Joint, urdf: dict[str, UrdfJoint] | None, urdf_name: str) -> UrdfJoint:
@@ -67,7 +106,7 @@ def _in_urdf(joint: Joint, urdf: dict[str, UrdfJoint] | None, urdf_name: str) ->
 
 
 def _data_range(policy: Description, joint: Joint, known: UrdfJoint, urdf_name: str) -> tuple[float, float]:
-    """The positions that a joint had in the data, so much wider that the config's margin leaves these."""
+    """The positions that a joint had in the data."""
     entry = _observed(policy, joint, "position")
     if entry is not None:
         low, high = entry.low / entry.scale, entry.high / entry.scale
@@ -79,6 +118,11 @@ def _data_range(policy: Description, joint: Joint, known: UrdfJoint, urdf_name: 
             f"no limits of joint '{joint.robot}' are known: {what}, and its position is not among what the policy "
             "observes: give a --urdf that limits it"
         )
+    return low, high
+
+
+def _with_margin(low: float, high: float) -> tuple[float, float]:
+    """Limits of which the config's margin leaves these."""
     middle, width = 0.5 * (low + high), max(high - low, NARROWEST)
     half = 0.5 * width + min(MARGIN, 0.125 * width)
     return middle - half, middle + half

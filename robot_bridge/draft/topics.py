@@ -6,8 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from robot_bridge.draft.joints import REVIEW, Joint, index, yaml_text
+from robot_bridge.draft.joints import REVIEW, Joint, index, twist_axis, yaml_text
+from robot_bridge.errors import UserError
+from robot_bridge.paths import FRAMED, POSES
 from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry, Recorded
+from robot_bridge.robot.cartesian import TWISTS
 from robot_bridge.robot.robot import JOINT_STATE, OUTPUT_TYPES
 
 STATES, OBJECTS = Recorded("/joint_states", JOINT_STATE), Recorded("/object_states", JOINT_STATE)
@@ -49,7 +52,7 @@ def input_lines(policy: Description, joints: Sequence[Joint]) -> list[str]:
         else:
             inputs.setdefault((source.topic, source.type), []).append((entry, source))
     lines = [line for (topic, kind), found in inputs.items() for line in _one_input(topic, kind, found, joints)]
-    if not any(kind == JOINT_STATE for _, kind in inputs):
+    if not any(kind == JOINT_STATE for _, kind in inputs) and not all(joint.axis for joint in joints):
         lines.insert(0, f"  - {{topic: {STATES.topic}, max_age: 0.1}}")
         lines.insert(0, f"  {REVIEW} where are the joints' positions measured? the guards need them")
     return ["inputs:", *lines, *(f"  {line}" for line in unread)]
@@ -86,6 +89,9 @@ def _one_input(
     if any(source.time == "receive" for _, source in found) and (kind == JOINT_STATE or kind.endswith("Stamped")):
         yield "    check_stamps: false  # its stamps were not believed in the recordings either"
     if kind != JOINT_STATE:
+        if kind in FRAMED:
+            yield f"    {REVIEW} in which frame does the policy know it? A pose in another is then refused, or moved"
+            yield "    # frame: base_link"
         yield "    fields:"
         yield from (f"      {yaml_text(entry.name)}: {yaml_text(source.path)}" for entry, source in found)
     names, units = _names_and_units(found, joints)
@@ -166,11 +172,15 @@ def _controller(action: ActionEntry) -> tuple[str, str, str]:
         return "trajectory", base, f"the controller's state, {source.topic}, was recorded: does it take commands here?"
     if source.type == OUTPUT_TYPES[action.quantity]:
         return action.quantity, source.topic, ""
-    return (
-        kind,
-        usual,
-        f"{source.type} on {source.topic} was recorded, which cannot be sent: which controller moves the arm?",
-    )
+    if twist_axis(action):
+        return next(kind for kind in TWISTS if OUTPUT_TYPES[kind] == source.type), source.topic, ""
+    if source.type in POSES:
+        raise UserError(
+            f"the commands were poses ({source.topic}): no config can be made of these, for the policy turns by a "
+            "quaternion's numbers; begin with a copy of configs/robots/moveit-servo.yaml"
+        )
+    doubt = f"{source.type} on {source.topic} was recorded, which cannot be sent: which controller moves the arm?"
+    return kind, usual, doubt
 
 
 def output_lines(outputs: Sequence[Controller]) -> list[str]:
@@ -183,7 +193,9 @@ def output_lines(outputs: Sequence[Controller]) -> list[str]:
             lines.append(
                 "    horizon: 0.1       # s; it ends standing, so the arm stops by itself when nothing follows"
             )
-        if controller.kind == "velocity":
+        if controller.kind == "twist_stamped":
+            lines += [f"    {REVIEW} in which frame was it said?", "    frame: base_link"]
+        if controller.kind in ("velocity", *TWISTS):
             lines.append(f"    {REVIEW} does the driver stop by itself when nothing follows? ros2_control's does not")
         if controller.kind == "gripper":
             lines.append(

@@ -25,14 +25,16 @@ class StartPose:
 
     def __init__(self, policy: Description, robot: Robot) -> None:
         bounded = [True] * len(robot.joints) if robot.limits is None else robot.limits.bounded
-        measured = [name for name, is_so in zip(robot.joints, bounded, strict=True) if is_so]
-        known = {entry.joint: entry for entry in policy.start if entry.joint in measured}
+        known = {entry.joint: entry for entry in policy.start}
         self._robot = robot
         self._joints = list(robot.joints)
         self.known = bool(policy.start)
         """Whether the bundle says it."""
-        self._unknown = [name for name in self._joints if not {name, robot.joints[name]} & set(known)]
-        entries = [known.get(name) or known.get(robot.joints[name]) for name in self._joints]  # arrays name no joints
+        entries = [  # those of arrays are known by the robot's name alone: arrays name no joints
+            known.get(name) or known.get(said) if measured else None
+            for (name, said), measured in zip(robot.joints.items(), bounded, strict=True)
+        ]
+        self._unknown = [name for name, entry in zip(self._joints, entries, strict=True) if entry is None]
         self._pose, self._low, self._high = np.array(
             [(e.pose, e.low, e.high) if e else (np.nan,) * 3 for e in entries], np.float64
         ).T

@@ -18,7 +18,8 @@ from robot_bridge.draft.document import draft
 from robot_bridge.draft.urdf import read_urdf
 from robot_bridge.errors import UserError
 from robot_bridge.node.observation import Observer
-from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry, Recorded
+from robot_bridge.node.start import StartPose
+from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry, Recorded, StartEntry
 from robot_bridge.robot.config import load_robot
 from robot_bridge.robot.robot import OUTPUT_TYPES, Robot
 
@@ -184,6 +185,53 @@ def test_a_gripper_beside_an_arm(tmp_path: Path) -> None:
     assert "/hand/command was recorded: is this the gripper's action?" in text
 
 
+def test_a_gripper_rests_at_its_ends(tmp_path: Path) -> None:
+    """A margin there would call a closed gripper out of its limits."""
+    finger = '<joint name="finger_joint" type="prismatic"><limit lower="0" upper="0.05" velocity="0.1"/></joint>'
+    grip = commanded("gripper", "position", "/grip/commands", path="data.0")
+    policy = described(*arrays("velocity", "/arm/commands"), grip, observations=(*ARM, observed("finger_joint")))
+    robot, text = written(tmp_path, policy, URDF.replace("</robot>", f"{finger}</robot>"))
+    assert robot.limits is not None
+    np.testing.assert_allclose([robot.limits.low[2], robot.limits.high[2]], [0.0, 0.05], atol=1e-9)
+    assert "finger_joint: the URDF's limits and the margin" in text
+
+
+@pytest.mark.parametrize("kind", ["twist", "twist_stamped"])
+def test_twists(tmp_path: Path, kind: str) -> None:
+    prefix = "twist." if kind == "twist_stamped" else ""
+    axes = {"hand.x": "linear.x", "hand.z": "linear.z", "hand.yaw": "angular.z"}
+    moves = [commanded(n, "velocity", "/twist", OUTPUT_TYPES[kind], prefix + path) for n, path in axes.items()]
+    grip = commanded("gripper", "position", "/grip/commands", path="data.0")
+    policy = described(*moves, grip, observations=(observed("finger_joint"), CUBE))
+    robot, text = written(tmp_path, policy)
+    assert robot.joints == {"hand.x": "x", "hand.z": "z", "hand.yaw": "yaw", "gripper": "finger_joint"}
+    assert (robot.outputs[0].kind, robot.outputs[0].topic) == (kind, "/twist")
+    assert robot.outputs[0].frame == ("base_link" if kind == "twist_stamped" else "")
+    assert robot.limits is not None
+    assert robot.limits.bounded.tolist() == [False, False, False, True]
+    np.testing.assert_allclose(robot.limits.velocity, [0.4, 0.4, 0.4, 0.25])
+    assert "NOTHING BOUNDS WHERE x, z, yaw GO" in text
+
+
+def test_a_mobile_base_needs_no_joints(tmp_path: Path) -> None:
+    moves = [
+        commanded(f"base.{p}", "velocity", "/cmd_vel", OUTPUT_TYPES["twist"], p) for p in ("linear.x", "angular.z")
+    ]
+    robot, text = written(tmp_path, described(*moves, observations=(CUBE,)))
+    assert [source.topic for source in robot.inputs] == ["/cube/pose"]
+    assert "where are the joints' positions measured" not in text
+
+
+def test_where_training_began_is_known_of_joints_that_arrays_do_not_name(tmp_path: Path) -> None:
+    starts = tuple(StartEntry(name, "rad", 0.1, 0.0, 0.2) for name in ("shoulder", "elbow"))
+    policy = dataclasses.replace(described(*arrays("velocity", "/arm/commands")), start=starts)
+    robot, _ = written(tmp_path, policy)
+    pose = StartPose(policy, robot)
+    assert pose.obstacle() == ""
+    assert pose.far(np.array([0.1, 0.1])) == ""
+    assert "joint command.1 is at 0.900" in pose.far(np.array([0.1, 0.9]))
+
+
 def test_the_order_of_an_array_is_its_own(tmp_path: Path) -> None:
     """The layout took its numbers in another order, or not all."""
     swapped = tuple(commanded(f"c.{i}", "velocity", "/c", path=f"data.{i}") for i in (1, 0))
@@ -307,6 +355,12 @@ BLIND = described(*arrays("velocity", "/c"), observations=(observed("shoulder", 
             "unknown joint in arm.urdf: 'elbo': did you",
         ),
         (described(*arrays("velocity", "/c")), URDF, ["shoulder"], "--joints has 1 names: expected 2 different ones"),
+        (
+            described(commanded("hand.x", "position", "/target", POSE, "pose.position.x")),
+            None,
+            None,
+            r"commands were poses \(/target\)",
+        ),
         (BLIND, None, ["shoulder", "elbow"], "no limits of joint 'shoulder' are known: there is no URDF"),
         (BLIND, URDF, ["shoulder", "elbow"], "joint 'elbow' are known: it is continuous in arm.urdf, without limits"),
         (BLIND, URDF, None, r"unknown joint in arm.urdf: 'command.0'.*give --joints"),
