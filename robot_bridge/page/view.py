@@ -50,6 +50,8 @@ def view(node: PolicyNode) -> dict[str, Any]:
         if limits is not None:
             joint |= {"low": _number(limits.low[i]), "high": _number(limits.high[i])}
             joint |= {"most": _number(limits.velocity[i])}
+            if not limits.bounded[i]:  # an axis that nobody measures
+                joint["position"] = None
         values["joints"].append(joint)
     return values
 

@@ -22,10 +22,12 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from robot_bridge.errors import UserError
+from robot_bridge.guards.limits import JointLimits
 from robot_bridge.page.server import PAGES, OperatorPage
 from robot_bridge.page.view import view
 from robot_bridge.robot.bundle import StartEntry
 from robot_bridge.robot.interlocks import DeadMan, Interlock
+from robot_bridge.robot.robot import Output
 from robot_bridge.run import open_page
 
 
@@ -118,6 +120,16 @@ def test_numbers_that_are_not_known_are_null(bench: Bench) -> None:
     assert told["joints"][0]["position"] is None
     assert told["age"] is None
     assert {guard["name"]: guard["level"] for guard in told["guards"]}["stale"] == "HOLD"
+
+
+def test_an_axis_that_nobody_measures_has_no_place() -> None:
+    outputs = (Output("twist", "/commands", ("a", "b"), names={"a": "x", "b": "yaw"}),)
+    bench = Bench(outputs=outputs, limits=JointLimits([-np.inf, -1], [np.inf, 1], [1, 1], [5, 5], [500, 500]))
+    bench.wire.subscribers["/joint_states"](bench.state_message())
+    bench.node.tick(bench.now)
+    free, bounded = json.loads(json.dumps(view(bench.node), allow_nan=False))["joints"]
+    assert (free["position"], free["low"], free["high"]) == (None, None, None)
+    assert (bounded["position"], bounded["low"], bounded["high"]) == (0.0, -1.0, 1.0)
 
 
 def test_too_many_pages_are_turned_away(page: OperatorPage) -> None:
