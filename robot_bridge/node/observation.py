@@ -228,10 +228,10 @@ class Observer:
         return [self._part("", rows, source)] if rows else []
 
     def _middle(self, i: int, policy: Policy) -> float:
-        """The middle of the training data, or of a joint's limits if these are no more than a turn; else NaN."""
+        """The middle, in SI units, of the training data, or of a joint's limits if these are no more than a turn; else NaN."""
         if i < self._size:
             entry = policy.description.observations[i]
-            return 0.5 * (entry.low + entry.high)
+            return 0.5 * (entry.low + entry.high) / entry.scale
         limits, joint = self._robot.limits, i - self._size
         if limits is None or limits.high[joint] - limits.low[joint] > 2.0 * np.pi:
             return np.nan

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from node_bench import Bench
-from robot_fakes import arm_policy
+from robot_fakes import arm_policy, arm_robot
 
+from robot_bridge.node.observation import Observer
 from robot_bridge.paths import angles, number_at, quaternion, with_numbers
 from robot_bridge.robot.robot import Input
 
@@ -115,6 +116,21 @@ def test_transforms_that_are_none_change_nothing() -> None:
         one.wire.subscribers["/tf"](bad)
     tell(one, "base", "camera", (float("nan"), 0.0, 0.0), one.now)
     assert see(one, "camera")
+
+
+@pytest.mark.parametrize(("low", "high", "expected"), [(-180.0, 180.0, -170.0), (100.0, 260.0, 190.0)])
+def test_an_angle_is_taken_where_the_training_data_have_it(low: float, high: float, expected: float) -> None:
+    """A policy that learned in degrees, of a cube that is told to be turned by -170 degrees."""
+    policy = arm_policy()
+    first = policy.description.observations[0]
+    yaw = type(first)("cube/yaw", "deg", low, high, (), scale=180.0 / np.pi)
+    policy.description = type(policy.description)("t", 50.0, (first, yaw), policy.description.actions, (), {})
+    source = Input("/cube/pose", STAMPED, 0.2, {"cube/yaw": "pose.orientation.yaw"}, frame="base")
+    observer = Observer(policy, arm_robot(inputs=(Input("/joint_states"), source)))
+    turned = dict(zip("xyzw", quaternion((0.0, 0.0, np.radians(-170.0))), strict=True))
+    message = {"header": {"frame_id": "base"}, "pose": {"position": {}, "orientation": turned}}
+    assert observer.receive(1, message, 1.0), observer.complaints
+    assert observer.snapshot(1.0).observation[1] == pytest.approx(expected)
 
 
 def matrix(roll: float, pitch: float, yaw: float) -> np.ndarray:
