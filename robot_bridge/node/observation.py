@@ -228,7 +228,7 @@ class Observer:
         return [self._part("", rows, source)] if rows else []
 
     def _middle(self, i: int, policy: Policy) -> float:
-        """The middle, in SI units, of the training data, or of a joint's limits if these are no more than a turn; else NaN."""
+        """The middle of the training data (SI), or of a joint's limits if these are no more than a turn; else NaN."""
         if i < self._size:
             entry = policy.description.observations[i]
             return 0.5 * (entry.low + entry.high) / entry.scale
