@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lapo_tf.data.inspect.page import write_page
     from lapo_tf.data.play import play_episode
     from lapo_tf.data.relabel import relabel_dataset
+    from lapo_tf.data.store import write_dataset
     from lapo_tf.data.tables import import_lerobot, import_table
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "plot_inspection",
     "record_maze_logs",
     "relabel_dataset",
+    "write_dataset",
     "write_page",
 ]
 
@@ -60,6 +62,7 @@ _HOMES = {
     "plot_inspection": "inspect.figures",
     "record_maze_logs": "collectors.maze2d_logs",
     "relabel_dataset": "relabel",
+    "write_dataset": "store",
     "write_page": "inspect.page",
 }
 

@@ -16,8 +16,7 @@ import own_arm
 import pytest
 import yaml
 
-from lapo_tf.data import Episode
-from lapo_tf.data.store import write_dataset
+from lapo_tf.data import Episode, write_dataset
 from lapo_tf.errors import UserError
 from lapo_tf.runs.bundle import export
 from lapo_tf.runs.evaluation import evaluate_offline
