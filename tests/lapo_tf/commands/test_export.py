@@ -127,6 +127,10 @@ def test_description_says_what_the_numbers_are(folder: Path, run, policy: Policy
     np.testing.assert_allclose([e.low for e in d.observations], data.min(0))
     np.testing.assert_allclose([e.high for e in d.observations], data.max(0))
     np.testing.assert_allclose([e.quantiles[2] for e in d.observations], np.median(data, axis=0), rtol=1e-6)
+    first = observations()[:, 0, :2]
+    assert [entry.joint for entry in d.start] == ["x", "y"]
+    assert [entry.pose for entry in d.start] in first.astype(np.float64).tolist()
+    np.testing.assert_allclose([entry.low for entry in d.start], np.quantile(first, 0.05, axis=0), rtol=1e-6)
     assert d.data["sha256"] == run.data()["sha256"]
     assert d.source["step"] == 4
     assert d.score["episodes"] == 1

@@ -44,6 +44,7 @@ def status(bench: Bench) -> dict[str, str]:
     [
         (BUTTON, {"axes": [], "buttons": [0, 0, 1]}, {"axes": [], "buttons": [1, 1, 0]}),
         (TRIGGER, {"axes": [0.0, -1.0], "buttons": []}, {"axes": [-1.0, 0.0], "buttons": []}),
+        (DeadMan("/joy", 0.2, JOY, axis=0, above=0.5), {"axes": [0.6]}, {"axes": [0.5]}),
     ],
 )
 def test_a_joystick_moves_it_while_held_after_a_press_of_its_own(switch: DeadMan, held: dict, released: dict) -> None:
