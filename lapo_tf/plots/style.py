@@ -19,6 +19,7 @@ AGENT_COLOURS = {
     "cql": SKY,
     "awac-gmm": "#7A5195",
     "bcq": "#8C6D31",
+    "td3-bc": "#6B7280",
 }
 """One colour per agent, the same in every figure."""
 WALL, INK, FAINT = "#4A5560", "#222222", "#D8DCE0"

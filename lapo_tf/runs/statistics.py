@@ -19,6 +19,19 @@ def interval(values: np.ndarray, level: float = 0.95) -> float:
     return float(stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
 
 
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's rank correlation of values [n] and [n], ties ranked by their mean; nan where one's are all alike."""
+
+    def ranks(values: np.ndarray) -> np.ndarray:
+        _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+        return (np.cumsum(counts) - (counts - 1) / 2.0)[which]
+
+    first, second = ranks(np.asarray(a)), ranks(np.asarray(b))
+    if not (np.ptp(first) and np.ptp(second)):
+        return float("nan")
+    return float(np.corrcoef(first, second)[0, 1])
+
+
 def bootstrap_band(values: np.ndarray, level: float = 0.95, draws: int = 2000) -> tuple[np.ndarray, np.ndarray]:
     """Percentile bootstrap of the mean over seeds: bounds [E] for values [seeds, E]."""
     drawn = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
