@@ -28,8 +28,6 @@ KINDS = {
 AGENTS = ("lapo", "bc", "iql", "awac", "plas", "td3-bc")
 ALIKE = "fqe_with_critics"
 """FQE among the checkpoints that the training's critics can rank, too."""
-SHOWN = ("fqe", "critic_value", "action_error", "td_error")
-"""Numbers in the figure."""
 
 
 def measure(folder: Path, held_out: str, out: Path, seed: int) -> None:
@@ -101,10 +99,10 @@ def table(measured: dict) -> str:
 def draw(tasks: dict[str, list[dict[str, str]]], measured: dict) -> Figure:
     """Estimate against score: a row for each task, a column for each number."""
     from lapo_tf.plots.style import AGENT_COLOURS, INK, tidy
-    from lapo_tf.runs.trust import METHODS
+    from lapo_tf.runs.trust import METHODS, SHOWN
 
     figure = Figure(figsize=(3.0 * len(SHOWN), 2.7 * len(tasks)), layout="constrained")
-    axes = figure.subplots(len(tasks), len(SHOWN), squeeze=False)
+    axes = figure.subplots(len(tasks), len(SHOWN), squeeze=False, sharey="row")
     for (name, rows), line in zip(tasks.items(), axes, strict=True):
         scores = column(rows, "score")
         for method, ax in zip(SHOWN, line, strict=True):
@@ -134,6 +132,8 @@ def main() -> None:
     parser.add_argument("--yaml", type=Path, default=HOME / "configs" / "trust.yaml")
     parser.add_argument("--figure", type=Path, default=HOME / "docs" / "trust.png")
     options = parser.parse_args()
+    if len(options.runs) != len(options.held_out):
+        parser.error("expected one --held-out for each of --runs")
     from lapo_tf import runtime
 
     if options.runs:

@@ -26,6 +26,8 @@ METHODS: dict[str, tuple[str, int]] = {
 """Numbers that checkpoints may be ranked by: their name, and 1 where more is better, -1 where less is."""
 STEPS = 5_000
 """Gradient steps of each fit: what was measured with, and what `lapo_tf.select` takes if nothing else is said."""
+SHOWN = ("fqe", "critic_value", "action_error", "td_error")
+"""Those that are shown side by side."""
 GOOD, POOR = 0.6, 0.3  # rank correlations from and below which a ranking is said to hold and to mislead
 
 
@@ -80,13 +82,10 @@ def describe_trust(measured: Mapping[str, Any]) -> list[str]:
         f"  {'':<24}" + "".join(f"{name:>16}" for name in ("FQE", "critic's value", "action error", "TD error", "any")),
     ]
     for name, task in tasks.items():
-        cells = [f"{task[m]['correlation']:5.2f} /{task[m]['regret']:4.0f}" for m in _SHOWN]
+        cells = [f"{task[m]['correlation']:5.2f} /{task[m]['regret']:4.0f}" for m in SHOWN]
         lines.append(f"  {name:<24}" + "".join(f"{cell:>16}" for cell in [*cells, f"{task['fqe']['random']:.0f}"]))
     lines.append("")
     return lines + [f"  {line}" for line in verdicts(tasks)]
-
-
-_SHOWN = ("fqe", "critic_value", "action_error", "td_error")
 
 
 def verdicts(tasks: Mapping[str, Any]) -> list[str]:
@@ -100,7 +99,9 @@ def verdicts(tasks: Mapping[str, Any]) -> list[str]:
             said = "FQE misled"
         else:
             said = "FQE helped a little"
-        better = [METHODS[m][0] for m in _SHOWN[1:] if task[m]["correlation"] > max(correlation, POOR)]
+        better = [METHODS[m][0] for m in SHOWN[1:] if task[m]["correlation"] > max(correlation, POOR)]
+        wrong = [METHODS[m][0] for m in SHOWN[1:] if task[m]["correlation"] < -POOR]
         beside = f"; better there: {', '.join(better)}" if better else ""
+        beside += f"; pointed the wrong way: {', '.join(wrong)}" if wrong else ""
         lines.append(f"{name} ({task['kind']}): {said}{beside}.")
     return lines
