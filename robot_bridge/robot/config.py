@@ -211,6 +211,8 @@ class RobotFile(BaseModel):
         for name in self.held:
             if name not in self.joints:
                 yield f"held: '{name}' is not among the joints"
+        if self.held and self.outputs[0].kind == "effort":
+            yield "held: given, but an effort holds no joint"
         for name in self.units:
             joint = name.rpartition("/")[0] if name.endswith(tuple(f"/{q}" for q in QUANTITIES)) else name
             if joint not in self.joints:

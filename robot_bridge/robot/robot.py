@@ -27,7 +27,7 @@ from robot_bridge.robot.interlocks import (
     Topic,
     told,
 )
-from robot_bridge.robot.units import Unit, Units, unit_of
+from robot_bridge.robot.units import QUANTITIES, Unit, Units, unit_of
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
 OutputKind = Literal[
@@ -217,14 +217,24 @@ class Robot:
         for name, is_so in zip(self.joints, bounded, strict=True):
             if quantities.get(name) == "position" and not is_so:
                 mistakes.append(f"the policy commands positions of '{name}', which has no limits of position")
+        return [*mistakes, *self._mistakes_of_inputs(policy)]
+
+    def _mistakes_of_inputs(self, policy: Description) -> list[str]:
+        mistakes, observed = [], {entry.name for entry in policy.observations}
         named = {name for source in self.inputs for name in source.fields}
         if all(source.type != JOINT_STATE for source in self.inputs):
             for entry in policy.observations:
                 if entry.constant is None and entry.name not in named:
                     mistakes.append(f"no input gives '{entry.name}'")
         measured = {f"{name}/position" for name in self.axes()}
-        for name in named - measured - {entry.name for entry in policy.observations}:
+        for name in named - measured - observed:
             mistakes.append(f"input field '{name}' is nothing that the policy observes")
+        joints = {*self.joints, *(name.rpartition("/")[0] for name in observed)}
+        known = {*joints, *observed, *(f"{joint}/{quantity}" for joint in joints for quantity in QUANTITIES)}
+        for source in self.inputs:
+            for name in dict.fromkeys([*source.names, *source.units]):
+                if name not in known:
+                    mistakes.append(f"{source.topic} has a name or a unit for '{name}', which nobody observes or moves")
         return mistakes
 
 

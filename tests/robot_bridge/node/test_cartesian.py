@@ -379,6 +379,7 @@ def test_configs_say_it(tmp_path: Path) -> None:
         (CONFIG, "outputs.0.names", {"ee_y": "x"}, "outputs[0].joints: an axis is named twice"),
         (CONFIG, "outputs.0.joints", ["ee_x", "ee_y", "ee_z", "r", "p"], "outputs[0].joints: yaw missing: held: names"),
         (CONFIG, "held", ["q"], "held: 'q' is not among the joints"),
+        (CONFIG, "outputs.0.kind", "effort", "held: given, but an effort holds no joint"),
         (CONFIG, "limits.position", None, "limits: the position of 'ee_x' is missing: it bounds where a pose may be"),
         (CONFIG, "outputs.0.kind", "twist_stamped", "limits: positions of 'r' are given, but a twist's turns"),
         (CONFIG, "inputs.0.type", "geometry_msgs/msg/Pose", "inputs[0].frame: given, but a geometry_msgs/msg/Pose"),

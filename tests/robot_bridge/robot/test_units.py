@@ -226,3 +226,15 @@ def test_mistakes_are_told(tmp_path: Path, place: str, value: Any, message: str)
     with pytest.raises(UserError) as caught:
         load_robot(path)
     assert message in str(caught.value)
+
+
+def test_units_of_what_nobody_knows_are_told() -> None:
+    """A slip in a name would leave the numbers as they are."""
+    policy = arm_policy().description
+    good = Input("/joint_states", names={"a": "motor"}, units={"b/velocity": Unit(2.0), "b": Unit(3.0)})
+    assert arm_robot(inputs=(good,)).mistakes_with(policy) == []
+    bad = Input("/joint_states", names={"A": "motor"}, units={"b/speed": Unit(2.0)})
+    assert arm_robot(inputs=(bad,)).mistakes_with(policy) == [
+        "/joint_states has a name or a unit for 'A', which nobody observes or moves",
+        "/joint_states has a name or a unit for 'b/speed', which nobody observes or moves",
+    ]
