@@ -141,7 +141,7 @@ def names_of(run: Run, data: OfflineDataset, control_rate: float | None, offline
     Raises:
         UserError: the data do not say how many steps a second they have, and there is no environment that does.
     """
-    told = run.data().get("names") or told_names(data)  # runs from before November 2026 do not keep them
+    told = told_names(data) or run.data().get("names") or {}  # the data first: their names may have been corrected
     if offline or told.get("channels"):
         return recorded_names(told, (data.obs_dim, data.act_dim), data.summary.id, control_rate)
     env = run.task.make_env()

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from robot_bridge.errors import UserError
-from robot_bridge.robot.bundle import ActionEntry, Description
+from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry
 from robot_bridge.robot.cartesian import PATHS, TWISTS
 from robot_bridge.robot.robot import JOINT_STATE, OUTPUT_TYPES
 
@@ -57,21 +57,34 @@ def named_joints(policy: Description, joints: Sequence[str] | None = None) -> li
             )
         return [Joint(action, name) for action, name in zip(actions, joints, strict=True)]
     known = {a.joint: name for a in actions if a.recorded and (name := a.recorded.joint or twist_axis(a))}
-    seen = [e.recorded.joint for e in policy.observations if e.recorded and e.recorded.type == JOINT_STATE]
-    free = [name for name in dict.fromkeys(seen) if name and name not in known.values()]
+    seen = [name for entry in policy.observations if (name := _observed_joint(entry))]
+    free = [name for name in dict.fromkeys(seen) if name not in known.values()]
+    nameless: dict[str, list[ActionEntry]] = {}
+    for action in actions:
+        if action.joint not in known and action.joint not in free:
+            nameless.setdefault(action.recorded.topic if action.recorded else "", []).append(action)
     found: dict[str, Joint] = {}
-    for topic in dict.fromkeys(a.recorded.topic for a in actions if a.recorded and a.joint not in known):
-        nameless = [a for a in actions if a.recorded and a.recorded.topic == topic and a.joint not in known]
-        grips = FINGERS.search(f"{topic} {nameless[0].joint}") is not None
+    for topic, group in nameless.items():
+        grips = FINGERS.search(f"{topic} {group[0].joint}") is not None
         alike = [name for name in free if (FINGERS.search(name) is not None) == grips]
-        for number, action in enumerate(sorted(nameless, key=index)):
-            if len(alike) == len(nameless):
-                doubt = f"{topic} names no joints: taken as those observed, in their order"
-                found[action.joint] = Joint(action, alike[number], doubt)
-            elif action.joint not in free:
-                doubt = f"{topic} names no joints: which one is '{action.joint}'? give --joints, or correct it here"
+        guess = next((names for names in (alike, free) if len(names) == len(group)), None)
+        told = f"{topic} names no joints: " if topic else "the data name no joints of the commands: "
+        for number, action in enumerate(sorted(group, key=index)):
+            if guess:
+                doubt = f"{told}taken as those observed, in their order"
+                found[action.joint] = Joint(action, guess[number], doubt)
+            else:
+                doubt = f"{told}which one is '{action.joint}'? give --joints, or correct it here"
                 found[action.joint] = Joint(action, action.joint, doubt)
     return [found.get(a.joint) or Joint(a, known.get(a.joint) or a.joint) for a in actions]
+
+
+def _observed_joint(entry: ObservationEntry) -> str:
+    """The joint of which a JointState told, or, where no topic is known, whose position it may be; else empty."""
+    if entry.recorded is not None:
+        return entry.recorded.joint if entry.recorded.type == JOINT_STATE else ""
+    joint, _, quantity = entry.name.rpartition("/")
+    return joint if quantity == "position" and entry.constant is None else ""
 
 
 def joint_lines(joints: Sequence[Joint]) -> list[str]:

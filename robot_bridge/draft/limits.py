@@ -116,7 +116,7 @@ def _data_range(policy: Description, joint: Joint, known: UrdfJoint, urdf_name: 
         what = f"it is {known.kind} in {urdf_name}, without limits" if known.kind else "there is no URDF"
         raise UserError(
             f"no limits of joint '{joint.robot}' are known: {what}, and its position is not among what the policy "
-            "observes: give a --urdf that limits it"
+            "observes: give a --urdf that limits it, or the robot's names by --joints"
         )
     return low, high
 

@@ -143,6 +143,12 @@ def controllers(joints: Sequence[Joint]) -> list[Controller]:
         if doubt and doubt not in controller.doubts:
             controller.doubts.append(doubt)
     for controller in found.values():
+        if vague := [joint.action for joint in controller.joints if not joint.action.unit and not joint.axis]:
+            names = ", ".join(action.joint for action in vague)
+            doubt = (
+                f"no unit tells what {names} are: taken for {vague[0].quantity}; if wrong, give units in the layout,"
+            )
+            controller.doubts.append(f"{doubt} import and export again")
         if controller.kind in ("position", "velocity", "effort"):
             controller.joints.sort(key=lambda joint: index(joint.action))
             places = [index(j.action) for j in controller.joints if j.action.recorded and not j.action.recorded.joint]

@@ -21,6 +21,7 @@ import pytest
 from lapo_tf import runtime
 from lapo_tf.agents import AgentConfig
 from lapo_tf.agents.lapo import LAPOConfig
+from lapo_tf.cli import options
 from lapo_tf.config import TrainConfig
 from lapo_tf.tasks import TASKS
 from lapo_tf.train import TrainCommand, main
@@ -114,6 +115,9 @@ def test_unknown_names(fails):
         ["--task", "probe", "--lapo.kl-wieght=1"], "unknown option '--lapo.kl-wieght': did you mean '--lapo.kl-weight'?"
     )
     fails(["--task", "probe", "extra"], "unknown option 'extra'")
+    known = options(TrainCommand) + options(LAPOConfig, "--lapo.")
+    assert {"--steps", "--lapo.kl-weight"} < set(known)
+    assert not [name for name in known if "pydantic" in name]
 
 
 def test_values_that_do_not_fit(fails):

@@ -308,6 +308,27 @@ def test_a_bundle_that_knows_no_topics(tmp_path: Path) -> None:
     assert "# REVIEW: the data do not say what took the commands" in text
 
 
+def test_commands_of_a_table_have_columns_of_their_own(tmp_path: Path) -> None:
+    entries = tuple(ObservationEntry(f"{name}/position", "rad", -1, 1, ()) for name in ("a", "b"))
+    actions = tuple(ActionEntry(f"cmd_{j}", "velocity", "rad/s", 1.0, -1, 1) for j in ("a", "b"))
+    robot, text = written(tmp_path, described(*actions, observations=entries))
+    assert robot.joints == {"cmd_a": "a", "cmd_b": "b"}
+    assert "the data name no joints of the commands" in text
+
+
+def test_commands_without_units_are_doubted(tmp_path: Path) -> None:
+    vague = tuple(dataclasses.replace(action, unit="") for action in arrays("position", "/c"))
+    _, text = written(tmp_path, described(*vague))
+    assert "no unit tells what command.0, command.1 are: taken for position" in text
+    assert "no unit tells" not in written(tmp_path, described(*arrays("position", "/c")))[1]
+
+
+def test_one_array_for_arm_and_gripper(tmp_path: Path) -> None:
+    all_of_it = tuple(commanded(f"command.{i}", "position", "/c", path=f"data.{i}") for i in range(3))
+    robot, _ = written(tmp_path, described(*all_of_it, observations=(*ARM, observed("finger_joint"))))
+    assert list(robot.joints.values()) == ["shoulder", "elbow", "finger_joint"]
+
+
 def test_what_no_input_can_give_is_told(tmp_path: Path) -> None:
     unread = ObservationEntry("goal.0/position", "", 0, 1, (), recorded=Recorded("/goal", "my_msgs/msg/Goal"))
     policy = described(*arrays("velocity", "/c"), observations=(*ARM, unread))
