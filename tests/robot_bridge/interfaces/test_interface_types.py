@@ -147,10 +147,14 @@ def test_what_tutorials_and_real_cells_need_is_there():
         ("tf2_msgs/action/LookupTransform", "Result", "transform error"),
         ("controller_manager_msgs/srv/ListControllers", "Response", "controller"),
         ("franka_msgs/action/Grasp", "Goal", "width epsilon speed force"),
+        ("ur_dashboard_msgs/msg/SafetyMode", "", "mode"),
     ):
         for distro in ("humble", "jazzy"):
-            message = getattr(Store(distro).get(name), part)
+            found = Store(distro).get(name)
+            message = getattr(found, part) if part else found
             assert " ".join(message.get_fields_and_field_types()) == fields
+    state = Store("jazzy").get("franka_msgs/msg/FrankaRobotState")
+    assert (state.ROBOT_MODE_MOVE, state.ROBOT_MODE_REFLEX, state().robot_mode) == (2, 4, 0)
 
 
 def test_unknown_names():
