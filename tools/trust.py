@@ -26,8 +26,6 @@ KINDS = {
 }
 """What tells the tasks' data apart."""
 AGENTS = ("lapo", "bc", "iql", "awac", "plas", "td3-bc")
-ALIKE = "fqe_with_critics"
-"""FQE among the checkpoints that the training's critics can rank, too."""
 
 
 def measure(folder: Path, held_out: str, out: Path, seed: int) -> None:
@@ -59,7 +57,7 @@ def column(rows: list[dict[str, str]], name: str) -> np.ndarray:
 
 def trusts(tasks: dict[str, list[dict[str, str]]]) -> dict:
     """What `configs/trust.yaml` holds."""
-    from lapo_tf.runs.trust import METHODS, trust
+    from lapo_tf.runs.trust import METHODS, WITH_CRITICS, trust
 
     measured: dict = {"date": datetime.date.today().isoformat()}
     measured["agents"] = sorted({row["agent"] for rows in tasks.values() for row in rows}, key=AGENTS.index)
@@ -68,7 +66,7 @@ def trusts(tasks: dict[str, list[dict[str, str]]]) -> dict:
         scores, runs = column(rows, "score"), np.array([f"{row['agent']} {row['seed']}" for row in rows])
         found = {m: vars(trust(column(rows, m), scores, runs, sign)) for m, (_, sign) in METHODS.items()}
         with_critics = np.where(np.isfinite(column(rows, "critic_value")), column(rows, "fqe"), np.nan)
-        found[ALIKE] = vars(trust(with_critics, scores, runs, 1))
+        found[WITH_CRITICS] = vars(trust(with_critics, scores, runs, 1))
         rounded = {m: {k: v if isinstance(v, int) else round(v, 3) for k, v in t.items()} for m, t in found.items()}
         measured["tasks"][name] = {"kind": KINDS[name], **rounded}
     return measured
@@ -76,23 +74,23 @@ def trusts(tasks: dict[str, list[dict[str, str]]]) -> dict:
 
 def table(measured: dict) -> str:
     """Markdown: rank correlation, its mean within runs, and the score lost by taking the first."""
-    from lapo_tf.runs.trust import METHODS
+    from lapo_tf.runs.trust import METHODS, WITH_CRITICS
 
     lines = [
         "| ranked by | " + " | ".join(measured["tasks"]) + " |",
         "|---|" + "---|" * len(measured["tasks"]),
     ]
-    names = {method: name for method, (name, _) in METHODS.items()} | {ALIKE: "FQE, where there are critics"}
-    for method in ("fqe", ALIKE, *(m for m in METHODS if m != "fqe")):
+    names = {method: name for method, (name, _) in METHODS.items()} | {WITH_CRITICS: "FQE, where there are critics"}
+    for method in ("fqe", WITH_CRITICS, *(m for m in METHODS if m != "fqe")):
         cells = [
             f"{t[method]['correlation']:.2f} ({t[method]['within']:.2f}) / {t[method]['regret']:.0f}"
             for t in measured["tasks"].values()
         ]
         lines.append(f"| {names[method]} | " + " | ".join(cells) + " |")
-    for name, method in (("chance", "fqe"), ("chance, where there are critics", ALIKE)):
+    for name, method in (("chance", "fqe"), ("chance, where there are critics", WITH_CRITICS)):
         cells = [f"0 (0) / {t[method]['random']:.0f}" for t in measured["tasks"].values()]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    counts = [f"{t['fqe']['checkpoints']}, {t[ALIKE]['checkpoints']}" for t in measured["tasks"].values()]
+    counts = [f"{t['fqe']['checkpoints']}, {t[WITH_CRITICS]['checkpoints']}" for t in measured["tasks"].values()]
     return "\n".join([*lines, "| checkpoints: all, with critics | " + " | ".join(counts) + " |"])
 
 

@@ -248,13 +248,14 @@ def _spread(selection: Selection) -> float:
 
 def _advice(selection: Selection) -> list[str]:
     """What to take, and the commands for it."""
-    best = selection.best
+    best, other = selection.best, min(selection.candidates, key=lambda c: c.numbers["action_error"])
     where = f"{shlex.quote(str(best.run))} --checkpoint {best.step}"
     offline = " --offline" if selection.criterion == HELD_OUT else ""
     return [
         f"would take   {best.agent}, seed {best.seed}, step {best.step:,} of {best.run}",
         f"to judge it  python -m lapo_tf.evaluate {where}{offline}",
         f"to export it python -m lapo_tf.export {where} --out policy/",
+        f"by action error one would take {other.agent}, seed {other.seed}, step {other.step:,} of {other.run}",
     ]
 
 

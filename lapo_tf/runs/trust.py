@@ -28,6 +28,8 @@ STEPS = 5_000
 """Gradient steps of each fit: what was measured with, and what `lapo_tf.select` takes if nothing else is said."""
 SHOWN = ("fqe", "critic_value", "action_error", "td_error")
 """Those that are shown side by side."""
+WITH_CRITICS = "fqe_with_critics"
+"""FQE among the checkpoints that the training's critics can rank, too."""
 GOOD, POOR = 0.6, 0.3  # rank correlations from and below which a ranking is said to hold and to mislead
 
 
@@ -66,7 +68,8 @@ def trust(estimates: np.ndarray, scores: np.ndarray, runs: np.ndarray, sign: int
 
 
 def read_trust() -> dict[str, Any]:
-    """What `configs/trust.yaml` says: `date`, `agents`, and by task `kind` and a `Trust` of each of `METHODS`."""
+    """What `configs/trust.yaml` says: `date`, `agents`, and by task `kind` and a `Trust` of each of `METHODS` and of
+    `WITH_CRITICS`."""
     return read_yaml(config_dir() / "trust.yaml")
 
 
@@ -99,7 +102,9 @@ def verdicts(tasks: Mapping[str, Any]) -> list[str]:
             said = "FQE misled"
         else:
             said = "FQE helped a little"
-        better = [METHODS[m][0] for m in SHOWN[1:] if task[m]["correlation"] > max(correlation, POOR)]
+        rival = {"action_error": "fqe"}  # the others are of agents with critics only
+        alike = {m: max(task[rival.get(m, WITH_CRITICS)]["correlation"], POOR) for m in SHOWN[1:]}
+        better = [METHODS[m][0] for m, least in alike.items() if task[m]["correlation"] > least]
         wrong = [METHODS[m][0] for m in SHOWN[1:] if task[m]["correlation"] < -POOR]
         beside = f"; better there: {', '.join(better)}" if better else ""
         beside += f"; pointed the wrong way: {', '.join(wrong)}" if wrong else ""

@@ -112,6 +112,7 @@ def test_what_the_command_prints_works(runs: Path, monkeypatch: pytest.MonkeyPat
     out = capsys.readouterr().out
     assert "4 checkpoints by fitted Q evaluation, gamma 0.99" in out
     assert "how far to trust this" in out
+    assert "by action error one would take " in out
     with (runs / "selection.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["rank"] for row in rows] == ["1", "2", "3", "4"]
