@@ -33,8 +33,9 @@ def test_what_is_said_follows_the_numbers() -> None:
     def task(correlation: float, regret: float) -> dict:
         numbers = {"checkpoints": 9, "correlation": correlation, "regret": regret, "random": 20.0}
         weak = numbers | {"correlation": 0.1}
-        others = dict.fromkeys([*METHODS, WITH_CRITICS], weak) | {"td_error": weak | {"correlation": 0.7}}
-        return {"kind": "made up", **others, "action_error": weak | {"correlation": -0.5}, "fqe": numbers}
+        others = dict.fromkeys(METHODS, weak) | {"td_error": weak | {"correlation": 0.7}}
+        others |= {"action_error": weak | {"correlation": -0.5}}
+        return {"kind": "made up", **others, "fqe": numbers, WITH_CRITICS: numbers}
 
     said = verdicts({"a": task(0.8, 5.0), "b": task(0.4, 5.0), "c": task(0.1, 5.0), "d": task(0.8, 25.0)})
     assert [line.split("): ")[1] for line in said] == [
