@@ -280,8 +280,8 @@ class Permits:
 
     def look(self, now: float) -> tuple[str | None, str]:
         """Once a tick: what the dead-man switch objects to (None where there is none), and what the others do."""
-        dead_man = None if self.dead_man is None else self.dead_man.look(now)
-        objections = [permit.look(now) for permit in self.interlocks]
+        dead_man = None if self.dead_man is None else _looked(self.dead_man, now)
+        objections = [_looked(permit, now) for permit in self.interlocks]
         return dead_man, next(filter(None, objections), "")
 
     def stopped(self) -> None:
@@ -297,6 +297,14 @@ class Permits:
     def told(self, now: float) -> list[tuple[str, str]]:
         """The name of each, and why it does not allow motion to begin; empty where it does."""
         return [(permit.name, permit.refusal(now)) for permit in self.all]
+
+
+def _looked(permit: Permit, now: float) -> str:
+    """What a permit objects to; that it cannot be watched, whatever is raised, is an objection."""
+    try:
+        return permit.look(now)
+    except Exception as error:
+        return f"{permit.name} cannot be watched: {type(error).__name__}: {error}"
 
 
 def _kind(value: Any) -> type:

@@ -289,7 +289,7 @@ class PolicyNode:
         self._managed.changed()
         self.say(f"{state}: {reason}")
 
-    # A tick ---------------------------------------------------------------------------------------------------------
+    # A tick -----------------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> Outcome:
         """One step: look, ask, decide, send, tell. Whatever raises in it, the robot is brought to a stand."""

@@ -337,6 +337,21 @@ def test_a_manager_that_answers_nonsense_is_no_manager() -> None:
     assert bench.node.enable()[1].startswith("/controller_manager/list_controllers does not answer: no list")
 
 
+def test_what_cannot_be_watched_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(controllers=CONTROLLERS)
+    bench.step()
+    answer(bench, arm_controller="active")
+    assert bench.node.enable()[0]
+    bench.step(10)
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("context is shut down")
+
+    monkeypatch.setattr(bench.wire, "call_service", broken)
+    bench.step(20)
+    stopped(bench, "interlock: controllers cannot be watched: RuntimeError: context is shut down")
+
+
 def test_all_of_them_together_are_told_one_by_one() -> None:
     bench = Bench(dead_man=DeadMan("/dead_man", type=BOOL), interlocks=(STOP, SAFETY), controllers=CONTROLLERS)
     bench.step()
