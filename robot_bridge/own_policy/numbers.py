@@ -5,7 +5,7 @@
     observations:                      # in the order of the model's input
       - {joints: [shoulder, elbow], quantity: position, unit: rad, low: -3.1, high: [3.1, 2.0]}
       - {joints: [shoulder, elbow], quantity: velocity, unit: rad/s, low: -2, high: 2}
-      - {name: cube/x, unit: m, low: 0.2, high: 0.8}
+      - {name: cube_x/position, unit: m, low: 0.2, high: 0.8}
       - {name: goal/x, unit: m, constant: 0.5}     # no input of the robot
     actions:                           # in the order of the model's output
       - {joints: [shoulder, elbow], quantity: position, unit: rad, low: -3.1, high: 3.1}   # or velocity, effort
@@ -82,7 +82,9 @@ class Group(BaseModel):
         if (self.name is None) == (self.joints is None):
             raise told("expected either a name, or joints with their quantity")
         if (self.joints is None) != (self.quantity is None):
-            raise told("quantity: expected one with joints, and none with a name, which ends in /position and so on")
+            raise told(
+                "quantity: expected one with joints, and none with a name, which ends in it, such as cube_x/position"
+            )
         for what, bound in (("low", self.low), ("high", self.high)):
             if isinstance(bound, list) and len(bound) != len(self.joints or [""]):
                 raise told(f"{what}: {len(bound)} numbers, expected 1 or {len(self.joints or [''])}")
@@ -133,9 +135,13 @@ def read_numbers(path: Path) -> Numbers:
     numbers, mistakes = validated(Numbers, values)
     if numbers is None:
         raise UserError(f"{path} has {len(mistakes)} mistake(s): " + "; ".join(mistakes))
+    for number in [*numbers.observed(), *numbers.commanded()]:
+        if number.constant is None and not number.name.endswith(tuple(f"/{quantity}" for quantity in QUANTITIES)):
+            raise UserError(
+                f"{path}: '{number.name}' must end in /position, /velocity or /effort; a number of another kind is a "
+                f"position: {number.name.replace('/', '_')}/position"
+            )
     for number in numbers.commanded():
-        if number.name.rpartition("/")[2] not in QUANTITIES or "/" not in number.name:
-            raise UserError(f"{path}: the action '{number.name}' must end in /position, /velocity or /effort")
         if number.constant is not None:
             raise UserError(f"{path}: the action '{number.name}' is constant: expected none of these")
     for number in numbers.observed():

@@ -23,7 +23,7 @@ NUMBERS = """
 rate: 20
 observations:
   - {joints: [a, b], quantity: position, unit: rad, low: -2, high: [2, 3]}
-  - {name: cube/x, unit: m, low: 0, high: 1}
+  - {name: cube_x/position, unit: m, low: 0, high: 1}
 actions:
   - {joints: [a, b], quantity: velocity, unit: rad/s, low: -1, high: 1}
 """
@@ -108,7 +108,7 @@ def test_what_is_written_is_the_description(there: Path, capsys: pytest.CaptureF
     assert [(o.name, o.unit, o.low, o.high) for o in d.observations] == [
         ("a/position", "rad", -2, 2),
         ("b/position", "rad", -2, 3),
-        ("cube/x", "m", 0, 1),
+        ("cube_x/position", "m", 0, 1),
     ]
     assert [(a.joint, a.quantity, a.unit, a.low, a.high) for a in d.actions] == [
         ("a", "velocity", "rad/s", -1, 1),
@@ -130,7 +130,7 @@ def data(rows: int = 400) -> dict[str, np.ndarray]:
 
 def csv(path: Path, arrays: dict[str, np.ndarray]) -> None:
     table = np.column_stack([arrays["episode"], arrays["actions"], arrays["observations"]])
-    header = "episode,action/a,action/b,a/position,b/position,cube/x"
+    header = "episode,action/a,action/b,a/position,b/position,cube_x/position"
     np.savetxt(path, table, delimiter=",", header=header, comments="")
 
 
@@ -235,12 +235,13 @@ def test_what_does_not_fit_is_told_in_one_line(
             "actions[0].quantity: 'speed', expected position, velocity or effort",
         ),
         (("high: [2, 3]", "high: [2, 3, 4]"), "high: 3 numbers, expected 1 or 2"),
-        ((", low: 0, high: 1", ""), "observation 'cube/x' has no range: give low and high, or --data"),
+        ((", low: 0, high: 1", ""), "observation 'cube_x/position' has no range: give low and high, or --data"),
         (("low: -1, high: 1}", "low: 1, high: 1}"), "action 'a/velocity' has low 1 and high 1"),
-        (("name: cube/x", "name: a/position"), "'a/position' is given twice"),
-        (("  - {name: cube/x, unit: m, low: 0, high: 1}\n", ""), "it holds 3 numbers, but 2 are named"),
+        (("name: cube_x/position", "name: a/position"), "'a/position' is given twice"),
+        (("name: cube_x/position", "name: cube/x"), "'cube/x' must end in /position, /velocity or /effort"),
+        (("  - {name: cube_x/position, unit: m, low: 0, high: 1}\n", ""), "it holds 3 numbers, but 2 are named"),
         (("unit: m", "units: m"), "did you mean 'unit'?"),
-        (("unit: m", "scale: 2"), "the observation 'cube/x' has a scale"),
+        (("unit: m", "scale: 2"), "the observation 'cube_x/position' has a scale"),
         (("observations:", "observation:"), "no fields in it: expected a layout"),
     ],
 )
