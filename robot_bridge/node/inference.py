@@ -64,8 +64,8 @@ class Inference:
         self._anew = True
 
     def advance(self) -> None:
-        """The next occasion is a step, whatever the time."""
-        self._next = -np.inf
+        """The next occasion is a step, whatever the time: a simulation waits, also while the policy is asked."""
+        self._next, self.plan.timed = -np.inf, False
 
     def due(self, now: float) -> bool:
         """Whether it is time for a step."""

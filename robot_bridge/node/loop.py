@@ -11,6 +11,7 @@ from robot_bridge.node.timing import Timing
 
 BEHIND = 0.1  # of a period that a tick is to come after its input: inputs come a little late at times
 DRIFT = 0.005  # of a period
+GAP = 1.5  # periods of the policy's between two observations in lock-step, beyond which an episode began anew
 STALLED = 5  # periods without a tick after which what was planned is out of date
 
 
@@ -70,8 +71,10 @@ def run_lock_step(node: PolicyNode, timeout: float = 30.0) -> None:
             if not enabled:
                 node.say(f"not enabled: {why}")
                 continue
-        done, begin = stamp, node.clock()
+        if stamp - done > GAP / node.policy.description.control_rate:  # a new episode
+            node.inference.restart()
         node.inference.advance()
+        done, begin = stamp, node.clock()
         outcome = node.tick(begin)
         while not node.sent and not node.ending:  # the simulation waits for it
             time.sleep(0.005)

@@ -29,6 +29,8 @@ class Plan:
         self._seen: deque[Array] = deque(maxlen=model.history)
         self._actions: Array | None = None
         self._step = 0  # of the chunk
+        self.timed = True
+        """Whether time goes by while the policy is asked."""
         self.took: deque[float] = deque(maxlen=1000)
         """Seconds that each of the latest askings took."""
 
@@ -66,6 +68,6 @@ class Plan:
         actions = np.atleast_2d(self._policy.infer(seen))
         took = self._clock() - begin
         self.took.append(took)
-        self._step = min(int(took / self._period), self.horizon - 1)
+        self._step = min(int(took / self._period), self.horizon - 1) if self.timed else 0
         self._actions = actions
         return self._step

@@ -318,7 +318,7 @@ class Simulation:
         self.episode = Episode(number, seed)
         self.controllers.clear()
         self.world.reset(seed)
-        self.time += self.world.dt  # a new stamp
+        self.time += 2.0 * self.world.dt  # a new stamp, with a gap: what comes now does not follow on what was
 
     def _finish(self) -> None:
         episode = self.episode

@@ -24,6 +24,7 @@ from lapo_tf.tasks import load_task
 from robot_bridge.errors import UserError
 from robot_bridge.node.loop import run_lock_step
 from robot_bridge.node.policy_node import PolicyNode
+from robot_bridge.robot.bundle import Model
 from robot_bridge.robot.robot import Input, Output, Robot, simulated
 from robot_bridge.server import RosbridgeServer
 from robot_bridge.simulation.environment import make_environment
@@ -67,25 +68,16 @@ def directly(task: str, policy: Any, seed: int, steps: int) -> tuple[np.ndarray,
     return np.array(observations), rewards
 
 
-@pytest.mark.parametrize(("task", "steps"), [("kitchen-complete", 20), ("maze2d-umaze", 50)])
-def test_lock_step_is_the_environment_to_the_last_bit(server: RosbridgeServer, task: str, steps: int) -> None:
-    policy = for_task(task)
-    seen: list[np.ndarray] = []
+def in_lock_step(server: RosbridgeServer, task: str, policy: Any, steps: int) -> Simulation:
+    """Two episodes with the seeds 3 and 4."""
     out, back = RosbridgeTransport(server.url), RosbridgeTransport(server.url)
     simulation = simulate(out, task, lock_step=True, seed=3, say=lambda line: None)
     simulation.max_steps = steps
     node = PolicyNode(back, policy, simulated(policy.description), say=lambda line: None)
-    infer = policy.infer
-
-    def watched(observation: np.ndarray) -> np.ndarray:
-        seen.append(np.array(observation))
-        return infer(observation)
-
     simulation.open()
     node.open()
     out.start()
     back.start()
-    policy.infer = watched
     thread = threading.Thread(target=run_lock_step, args=(node, 5.0))
     thread.start()
     try:
@@ -97,16 +89,59 @@ def test_lock_step_is_the_environment_to_the_last_bit(server: RosbridgeServer, t
         simulation.close()
         back.close()
         out.close()
+    assert [episode.seed for episode in simulation.results] == [3, 4]
+    return simulation
+
+
+@pytest.mark.parametrize(("task", "steps"), [("kitchen-complete", 20), ("maze2d-umaze", 50)])
+def test_lock_step_is_the_environment_to_the_last_bit(server: RosbridgeServer, task: str, steps: int) -> None:
+    policy = for_task(task)
+    seen: list[np.ndarray] = []
+    infer = policy.infer
+
+    def watched(observation: np.ndarray) -> np.ndarray:
+        seen.append(np.array(observation))
+        return infer(observation)
+
+    policy.infer = watched
+    simulation = in_lock_step(server, task, policy, steps)
     policy.infer = infer
-    first = 0
     for i, episode in enumerate(simulation.results):
         observations, rewards = directly(task, policy, 3 + i, steps)
-        assert episode.seed == 3 + i
         assert episode.steps == len(rewards)
         assert episode.score == sum(rewards)
-        np.testing.assert_array_equal(np.float32(seen[first : first + steps]), np.float32(observations[:steps]))
-        first += steps
-    assert len(simulation.results) == 2
+        np.testing.assert_array_equal(np.float32(seen[i * steps : (i + 1) * steps]), np.float32(observations[:steps]))
+
+
+def test_chunks_in_lock_step_begin_anew_with_each_episode(server: RosbridgeServer) -> None:
+    """However long asking takes: the simulation waits. An episode of 20 steps ends amid a horizon of 3."""
+    task, steps, plain = "maze2d-umaze", 20, for_task("maze2d-umaze")
+    policy = for_task(task)
+    policy.description = dataclasses.replace(policy.description, model=Model(history=2, chunk=4, horizon=3))
+    shown: list[np.ndarray] = []
+
+    def infer(observations: np.ndarray) -> np.ndarray:
+        shown.append(np.array(observations))
+        time.sleep(0.015)  # longer than a period
+        first = plain.infer(np.float32(0.8 * observations[1] + 0.2 * observations[0]))
+        return np.stack([first, -0.5 * first, 0.3 * first, 9.0 * first])
+
+    policy.infer = infer
+    simulation = in_lock_step(server, task, policy, steps)
+    found, shown = np.float32(shown), []
+    for i in range(2):
+        env = load_task(task).make_env()
+        observation, _ = env.reset(seed=3 + i)
+        seen, rewards = [observation, observation], []
+        for step in range(steps):
+            if step % 3 == 0:
+                plan = infer(np.stack(seen[-2:]))
+            observation, reward, *_ = env.step(plan[step % 3])
+            seen.append(observation)
+            rewards.append(float(reward))
+        env.close()
+        assert simulation.results[i].score == sum(rewards)
+    np.testing.assert_array_equal(found, np.float32(shown))
 
 
 def arrays(simulation: Simulation) -> Any:
