@@ -30,6 +30,7 @@ DESCRIPTION = """Check a policy, a robot config and a running robot against each
 Exit status 0 if all is well. Sends no command."""
 
 PINGS = 20
+PATIENCE = 3.0  # periods of the loop that a policy may take to plan a chunk
 ROUND_TRIP = 0.05  # s of the rosbridge's p99 round trip beyond which a loop of 50 Hz is not comfortable
 
 
@@ -211,8 +212,10 @@ def control(findings: Findings, policy: Policy, robot: Robot) -> None:
         policy.infer(values)
         times.append(time.perf_counter() - begin)
     slow = float(np.percentile(times, 99))
+    patient = policy.description.model.chunk > 1 and slow < PATIENCE / robot.rate
     findings.add(
-        slow < 0.2 / robot.rate, f"one inference takes {1e6 * np.median(times):.0f} µs, p99 {1e6 * slow:.0f} µs"
+        slow < 0.2 / robot.rate or (None if patient else False),
+        f"one inference takes {1e6 * np.median(times):.0f} µs, p99 {1e6 * slow:.0f} µs; the loop stands still then",
     )
 
 
@@ -234,7 +237,9 @@ def latency(findings: Findings, transport: Transport) -> None:
 
 def parser() -> ArgumentParser:
     parser = ArgumentParser(prog="robot_bridge.check", description=DESCRIPTION)
-    parser.add_argument("--policy", type=Path, required=True, help="folder of the bundle (python -m lapo_tf.export)")
+    parser.add_argument(
+        "--policy", type=Path, required=True, help="folder of the bundle (lapo_tf.export, robot_bridge.bundle)"
+    )
     parser.add_argument("--robot", required=True, help="config file, or name of one that comes along, e.g. franka")
     add_options(parser)
     parser.add_argument("--seconds", type=float, default=2.0, help="how long to listen")

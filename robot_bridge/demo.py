@@ -35,7 +35,9 @@ FILM_WITHIN = 300.0  # s for a simulation that has a film to draw yet
 
 def parser() -> ArgumentParser:
     parser = ArgumentParser(prog="robot_bridge.demo", description=DESCRIPTION)
-    parser.add_argument("--policy", type=Path, required=True, help="folder of the bundle (python -m lapo_tf.export)")
+    parser.add_argument(
+        "--policy", type=Path, required=True, help="folder of the bundle (lapo_tf.export, robot_bridge.bundle)"
+    )
     parser.add_argument(
         "--robot", help="robot config, of the simulation, too; default: one that fits, none in --lock-step"
     )

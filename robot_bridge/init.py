@@ -24,7 +24,9 @@ The names come of the layout that the data were imported with (python -m lapo_tf
 
 def parser() -> ArgumentParser:
     parser = ArgumentParser(prog="robot_bridge.init", description=DESCRIPTION)
-    parser.add_argument("--policy", type=Path, required=True, help="folder of the bundle (python -m lapo_tf.export)")
+    parser.add_argument(
+        "--policy", type=Path, required=True, help="folder of the bundle (lapo_tf.export, robot_bridge.bundle)"
+    )
     parser.add_argument("--urdf", type=Path, help="the robot's URDF, whose joint limits are taken")
     parser.add_argument("--out", type=Path, required=True, help="the config to write, such as my-arm.yaml")
     parser.add_argument(

@@ -43,7 +43,9 @@ controller."""
 
 def parser() -> ArgumentParser:
     parser = ArgumentParser(prog="robot_bridge.run", description=DESCRIPTION)
-    parser.add_argument("--policy", type=Path, required=True, help="folder of the bundle (python -m lapo_tf.export)")
+    parser.add_argument(
+        "--policy", type=Path, required=True, help="folder of the bundle (lapo_tf.export, robot_bridge.bundle)"
+    )
     parser.add_argument("--robot", help="config file, or name of one that comes along, e.g. franka")
     add_options(parser)
     how = parser.add_mutually_exclusive_group()

@@ -259,7 +259,7 @@ class Description:
             UserError: it is missing, damaged or of another format version.
         """
         path = folder / DESCRIPTION
-        hint = "make the bundle with: python -m lapo_tf.export RUN --out FOLDER"
+        hint = "make the bundle with: python -m lapo_tf.export RUN --out FOLDER (or robot_bridge.bundle)"
         try:
             values = json.loads(path.read_text())
         except FileNotFoundError:
