@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from robot_bridge.draft.joints import REVIEW, Joint, index, twist_axis, yaml_text
@@ -51,7 +51,9 @@ def input_lines(policy: Description, joints: Sequence[Joint]) -> list[str]:
             unread.append(f"{REVIEW} no input gives {entry.name}, of {source.topic} ({source.type}): {why}")
         else:
             inputs.setdefault((source.topic, source.type), []).append((entry, source))
-    lines = [line for (topic, kind), found in inputs.items() for line in _one_input(topic, kind, found, joints)]
+    # The policy's names, and the robot's joint that each one means.
+    meant = {entry.name.rpartition("/")[0]: entry.name.rpartition("/")[0] for entry in policy.observations} | robot
+    lines = [line for (topic, kind), found in inputs.items() for line in _one_input(topic, kind, found, meant)]
     if not any(kind == JOINT_STATE for _, kind in inputs) and not all(joint.axis for joint in joints):
         lines.insert(0, f"  - {{topic: {STATES.topic}, max_age: 0.1}}")
         lines.insert(0, f"  {REVIEW} where are the joints' positions measured? the guards need them")
@@ -71,7 +73,7 @@ def _unreadable(entry: ObservationEntry) -> str:
 
 
 def _one_input(
-    topic: str, kind: str, found: Sequence[tuple[ObservationEntry, Recorded]], joints: Sequence[Joint]
+    topic: str, kind: str, found: Sequence[tuple[ObservationEntry, Recorded]], meant: Mapping[str, str]
 ) -> Iterator[str]:
     """An input's lines."""
     ages = [source.max_age for _, source in found]
@@ -94,33 +96,30 @@ def _one_input(
             yield "    # frame: base_link"
         yield "    fields:"
         yield from (f"      {yaml_text(entry.name)}: {yaml_text(source.path)}" for entry, source in found)
-    names, units = _names_and_units(found, joints)
+    names, units = _names_and_units(found, meant)
     if names:
         yield f"    names: {yaml_text(names)}   # the policy's name: this topic's"
     yield from _unit_lines(units)
 
 
 def _names_and_units(
-    found: Sequence[tuple[ObservationEntry, Recorded]], joints: Sequence[Joint]
+    found: Sequence[tuple[ObservationEntry, Recorded]], meant: Mapping[str, str]
 ) -> tuple[dict[str, str], dict[str, float]]:
     """How a topic's names and numbers differ from the robot's: names that it has for joints, and factors by number.
 
     A set-point has a name of its own in the policy, and the joint's in the topic. It is no measurement of the joint: so
     the topic has no such joint under the joint's own name.
     """
-    robot = {joint.action.joint: joint.robot for joint in joints}
     names: dict[str, str] = {}
     units: dict[str, float] = {}
     for entry, source in found:
         joint, _, quantity = entry.name.rpartition("/")
         factor = entry.scale / source.scale
-        same = [joint]
-        if source.joint and robot.get(joint, joint) != source.joint:
-            names[joint] = source.joint
-            own = {name for name, said in robot.items() if said == source.joint} | {source.joint}
-            names |= {name: f"no {name}" for name in sorted(own)}
-        elif source.joint:
-            same += [own for own, name in robot.items() if name == source.joint and own != joint]
+        own = [name for name, said in meant.items() if said == source.joint]
+        if source.joint and joint not in own:
+            names |= {joint: source.joint} | {name: f"no {name}" for name in own}
+            own = []
+        same = dict.fromkeys([joint, *own])
         if factor != 1.0:
             units |= {f"{name}/{quantity}": factor for name in same}
     return names, units
