@@ -297,12 +297,7 @@ def test_set_points_are_no_measurements(tmp_path: Path) -> None:
     assert snapshot.position[1] == 0.2
     policy = described(*arrays("velocity", "/c"), observations=(*ARM[:1], target))
     urdf = URDF.replace('continuous"', 'revolute"').replace("<limit velocity", '<limit lower="-1" upper="1" velocity')
-    written(
-        tmp_path,
-        policy,
-        URDF.replace('continuous"', 'revolute"').replace("<limit velocity", limited),
-        joints=["shoulder", "elbow"],
-    )
+    written(tmp_path, policy, urdf, joints=["shoulder", "elbow"])
 
 
 def test_a_bundle_that_knows_no_topics(tmp_path: Path) -> None:
