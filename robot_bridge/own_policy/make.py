@@ -137,7 +137,7 @@ def _observation(number: Number, i: int, data: Recordings | None) -> Observation
         raise UserError(f"observation '{number.name}' has no range: give low and high, or --data")
     if low > high:
         raise UserError(f"observation '{number.name}' has low {low:g} above high {high:g}")
-    return ObservationEntry(number.name, number.unit, low, high, quantiles, number.constant)
+    return ObservationEntry(number.name, number.unit, low, high, quantiles, number.constant, recorded=number.recorded)
 
 
 def _action(number: Number, i: int, data: Recordings | None) -> ActionEntry:
@@ -152,7 +152,7 @@ def _action(number: Number, i: int, data: Recordings | None) -> ActionEntry:
     if low >= high:
         raise UserError(f"action '{number.name}' has low {low:g} and high {high:g}: expected low < high")
     joint, _, quantity = number.name.rpartition("/")
-    return ActionEntry(joint, quantity, number.unit, number.scale, low, high)
+    return ActionEntry(joint, quantity, number.unit, number.scale, low, high, number.recorded)
 
 
 def _novelty(data: Recordings) -> tuple[bytes, tuple[NoveltyScore, ...]]:

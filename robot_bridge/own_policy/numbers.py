@@ -11,6 +11,13 @@
       - {joints: [shoulder, elbow], quantity: position, unit: rad, low: -3.1, high: 3.1}   # or velocity, effort
       - {joints: [wheel], quantity: effort, unit: N m, scale: 100, low: -1, high: 1}       # an action of 1 is 100 N m
 
+Where they come from and go to on the robot may be said, too; robot_bridge.init writes a robot config of it:
+
+      - {joints: [shoulder, elbow], quantity: position, unit: rad, topic: /joint_states}
+      - {name: cube_x/position, unit: m, topic: /cube, type: geometry_msgs/msg/PoseStamped, path: pose.position.x}
+      - {joints: [shoulder, elbow], quantity: velocity, unit: rad/s, topic: /arm/commands,     # an action
+         type: std_msgs/msg/Float64MultiArray}
+
 `low` and `high` are a number for all, or a list; they may be left out where data say them. An observation's range is
 what the policy knows, an action's is what it may command, of the numbers that are multiplied by `scale`.
 
@@ -30,12 +37,13 @@ from pydantic_core import PydanticCustomError
 from robot_bridge.bounds import between
 from robot_bridge.errors import UserError
 from robot_bridge.guards.settings import STRICT
-from robot_bridge.robot.bundle import Finite, Positive
+from robot_bridge.robot.bundle import Finite, Positive, Recorded
 from robot_bridge.robot.yaml_files import read_yaml, validated
 
 FILE = (__doc__ or "").partition("\n\n")[2]
 """The file explained, for `--help`."""
 QUANTITIES = ("position", "velocity", "effort")
+JOINT_STATE = "sensor_msgs/msg/JointState"
 Bound = Finite | list[Finite]
 
 
@@ -62,6 +70,7 @@ class Number(BaseModel):
     high: float | None = None
     constant: float | None = None
     scale: float = 1.0
+    recorded: Recorded | None = None
 
 
 class Group(BaseModel):
@@ -76,6 +85,9 @@ class Group(BaseModel):
     high: Finite | list[Finite] | None = None
     constant: Finite | None = None
     scale: Positive = 1.0
+    topic: str | None = None
+    type: str | None = None
+    path: str = ""
 
     @model_validator(mode="after")
     def _agrees(self) -> Group:
@@ -88,6 +100,10 @@ class Group(BaseModel):
         for what, bound in (("low", self.low), ("high", self.high)):
             if isinstance(bound, list) and len(bound) != len(self.joints or [""]):
                 raise told(f"{what}: {len(bound)} numbers, expected 1 or {len(self.joints or [''])}")
+        if self.topic is None and (self.type or self.path):
+            raise told("topic: missing, but type or path is given")
+        if self.topic is not None and self.joints is None and not (self.type and self.path):
+            raise told("type and path: expected with the topic of a number that no joint has")
         return self
 
     def numbers(self) -> Iterator[Number]:
@@ -96,7 +112,23 @@ class Group(BaseModel):
             low, high = _nth(self.low, i), _nth(self.high, i)
             if self.constant is not None:
                 low = high = self.constant
-            yield Number(name=name, unit=self.unit, low=low, high=high, constant=self.constant, scale=self.scale)
+            yield Number(
+                name=name,
+                unit=self.unit,
+                low=low,
+                high=high,
+                constant=self.constant,
+                scale=self.scale,
+                recorded=self._recorded(i),
+            )
+
+    def _recorded(self, i: int) -> Recorded | None:
+        """Where the i-th number is on the robot, as far as the file says it."""
+        if self.topic is None:
+            return None
+        kind, joint = self.type or JOINT_STATE, "" if self.joints is None else self.joints[i]
+        usual = f"data.{i}" if kind.endswith("MultiArray") else self.quantity or ""
+        return Recorded(self.topic, kind, self.path or usual, joint)
 
 
 Groups = Annotated[list[Group], Field(min_length=1)]
@@ -140,6 +172,11 @@ def read_numbers(path: Path) -> Numbers:
             raise UserError(
                 f"{path}: '{number.name}' must end in /position, /velocity or /effort; a number of another kind is a "
                 f"position: {number.name.replace('/', '_')}/position"
+            )
+    for group in numbers.actions:
+        if group.topic and not group.type:
+            raise UserError(
+                f"{path}: an action's topic {group.topic} has no type, such as std_msgs/msg/Float64MultiArray"
             )
     for number in numbers.commanded():
         if number.constant is not None:

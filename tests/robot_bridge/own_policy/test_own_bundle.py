@@ -16,8 +16,10 @@ import onnx
 from onnx_models import answer, write
 
 from robot_bridge import bundle
+from robot_bridge.draft.document import draft
 from robot_bridge.errors import UserError
 from robot_bridge.robot.bundle import Policy
+from robot_bridge.robot.config import load_robot
 
 NUMBERS = """
 rate: 20
@@ -194,6 +196,30 @@ action:
     assert d.control_rate == 10.0
 
 
+def test_a_config_is_drafted_of_the_topics_in_the_file(there: Path) -> None:
+    Path("arm.yaml").write_text("""
+rate: 20
+observations:
+  - {joints: [a, b], quantity: position, unit: rad, low: -2, high: 2, topic: /arm/joint_states}
+  - {name: cube_x/position, unit: m, low: 0, high: 1, topic: /cube, type: geometry_msgs/msg/PoseStamped,
+     path: pose.position.x}
+actions:
+  - {joints: [b, a], quantity: velocity, unit: rad/s, low: -1, high: 1, topic: /arm/commands,
+     type: std_msgs/msg/Float64MultiArray}
+""")
+    write(Path("my.onnx"), chunk=4)
+    policy = run("--horizon", "2")
+    Path("robot.yaml").write_text(draft(policy.description, None, "", None))
+    robot = load_robot("robot.yaml")
+    assert [(source.topic, source.fields) for source in robot.inputs] == [
+        ("/arm/joint_states", {}),
+        ("/cube", {"cube_x/position": "pose.position.x"}),
+    ]
+    (output,) = robot.outputs
+    assert (output.kind, output.topic, output.joints) == ("velocity", "/arm/commands", ("b", "a"))
+    assert robot.mistakes_with(policy.description) == []
+
+
 @pytest.mark.parametrize(
     ("model", "options", "expected"),
     [
@@ -241,6 +267,9 @@ def test_what_does_not_fit_is_told_in_one_line(
         (("name: cube_x/position", "name: cube/x"), "'cube/x' must end in /position, /velocity or /effort"),
         (("  - {name: cube_x/position, unit: m, low: 0, high: 1}\n", ""), "it holds 3 numbers, but 2 are named"),
         (("unit: m", "units: m"), "did you mean 'unit'?"),
+        (("unit: m", "topic: /cube"), "type and path: expected with the topic"),
+        (("unit: rad/s", "topic: /arm"), "an action's topic /arm has no type"),
+        (("unit: m", "path: x"), "topic: missing, but type or path is given"),
         (("unit: m", "scale: 2"), "the observation 'cube_x/position' has a scale"),
         (("observations:", "observation:"), "no fields in it: expected a layout"),
     ],
