@@ -44,6 +44,7 @@ FILE = (__doc__ or "").partition("\n\n")[2]
 """The file explained, for `--help`."""
 QUANTITIES = ("position", "velocity", "effort")
 JOINT_STATE = "sensor_msgs/msg/JointState"
+MAX_AGE = 0.1  # s, of what comes by a topic that the file names; the robot's config can change it
 Bound = Finite | list[Finite]
 
 
@@ -128,7 +129,7 @@ class Group(BaseModel):
             return None
         kind, joint = self.type or JOINT_STATE, "" if self.joints is None else self.joints[i]
         usual = f"data.{i}" if kind.endswith("MultiArray") else self.quantity or ""
-        return Recorded(self.topic, kind, self.path or usual, joint)
+        return Recorded(self.topic, kind, self.path or usual, joint, MAX_AGE)
 
 
 Groups = Annotated[list[Group], Field(min_length=1)]

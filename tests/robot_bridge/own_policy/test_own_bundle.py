@@ -215,6 +215,7 @@ actions:
         ("/arm/joint_states", {}),
         ("/cube", {"cube_x/position": "pose.position.x"}),
     ]
+    assert [source.max_age for source in robot.inputs] == [0.1, 0.1]
     (output,) = robot.outputs
     assert (output.kind, output.topic, output.joints) == ("velocity", "/arm/commands", ("b", "a"))
     assert robot.mistakes_with(policy.description) == []
