@@ -184,3 +184,35 @@ def test_enabling_far_from_the_start_is_as_the_config_says(far: Any, enabled: bo
     follow(near)
     assert near.node.enable() == (True, "active")
     assert not [line for line in near.said if line.startswith("note")]
+
+
+def test_within_is_at_most_a_tenth_of_a_joints_range() -> None:
+    """Fingers that move by centimetres are not near everywhere."""
+    for b, near in ((-0.01, True), (0.01, False)):  # 0.2 of a range of 2 from the outermost start at -0.2
+        one = Bench(arm_policy(start=starts()), start=Start(far="refuse", within=5.0))
+        one.q = np.array([0.4, b])
+        follow(one)
+        assert one.node.enable()[0] is near
+
+
+def test_after_the_way_the_policy_is_looked_at_again() -> None:
+    b = bench()
+    follow(b)
+    assert b.node.go_to_start()[0]
+    follow(b, 5)
+    assert b.node.latest is not None
+    assert not b.node.latest[1].by_policy
+    b.node.stop()
+    follow(b, 2)
+    assert b.node.latest[1].by_policy
+
+
+def test_a_start_that_is_a_little_out_of_the_limits_is_taken_at_their_edge() -> None:
+    """As that of fingers that training data closed to 0, where a config keeps a margin."""
+    b = bench(start=starts(np.array([0.4, 1.05])))
+    b.q = np.array([0.3, 0.8])
+    follow(b)
+    assert b.node.go_to_start()[0]
+    until_it_rests(b)
+    assert b.node.reason == "at the start pose"
+    np.testing.assert_allclose(b.q, [0.4, 1.0], atol=0.005)
