@@ -144,26 +144,28 @@ def test_a_wish_within_the_limits_is_granted() -> None:
     np.testing.assert_allclose(motion.velocity, wish, atol=1e-3)
 
 
-def test_a_joint_beyond_its_limit_only_comes_back() -> None:
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_a_joint_beyond_its_limit_only_comes_back(side: float) -> None:
     limiter = MotionLimiter(LIMITS, DT)
-    motion = limiter.begin(np.array([1.05, 0.0]))
+    motion = limiter.begin(np.array([side * 1.05, 0.0]))
+    outwards, inwards = np.array([side, 0.0]), np.array([-0.5 * side, 0.0])
     for _ in range(30):
-        motion = limiter.step(motion, np.array([1.0, 0.0]))
-        assert motion.position[0] <= 1.05
+        motion = limiter.step(motion, outwards)
+        assert side * motion.position[0] <= 1.05
     for _ in range(2):
-        motion = limiter.step(motion, np.array([-0.5, 0.0]))
-    came_back = motion.position[0]
+        motion = limiter.step(motion, inwards)
+    came_back = side * motion.position[0]
     assert 1.0 < came_back < 1.05
     for _ in range(30):
-        motion = limiter.step(motion, np.array([1.0, 0.0]))
-        assert motion.position[0] <= came_back  # not a step further out than it has come back, though still beyond
-        came_back = motion.position[0]
+        motion = limiter.step(motion, outwards)
+        assert side * motion.position[0] <= came_back  # not a step further out than it has come back, though beyond
+        came_back = side * motion.position[0]
     for _ in range(30):
-        motion = limiter.step(motion, np.array([-0.5, 0.0]))
-    assert motion.position[0] < 1.0
+        motion = limiter.step(motion, inwards)
+    assert side * motion.position[0] < 1.0
     for _ in range(100):
-        motion = limiter.step(motion, np.array([1.0, 0.0]))
-    assert motion.position[0] <= 1.0  # once back, the limit holds
+        motion = limiter.step(motion, outwards)
+    assert side * motion.position[0] <= 1.0  # once back, the limit holds
 
 
 def test_the_quick_answer_agrees_with_the_simulated_one() -> None:
