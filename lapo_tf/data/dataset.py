@@ -42,8 +42,8 @@ EXTREME = 1e6  # metres, radians, newtons: no robot's; marks such as 1e20 are
 METADATA = "lapo"
 """Key of Minari's metadata under which this project keeps what it knows of a data set, as plain JSON values:
 `observation` and `action` (names of the channels), `channels` (what else is known of each: `unit`, and of bags `field`,
-`joint`, `topic`, `type`, `path`, `resample`, `max_age`, `time`, `scale`, `shift`), `fields` (first channel of each part
-of the observation and the one after its last), `control_hz`, `source`, `report`, `layout`, `reward`."""
+`joint`, `topic`, `type`, `frame`, `path`, `resample`, `max_age`, `time`, `scale`, `shift`), `fields` (first channel of
+each part of the observation and the one after its last), `control_hz`, `source`, `report`, `layout`, `reward`."""
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class Observed:
     scale: float = 1.0
     """What is observed is `scale` times what the robot says."""
     recorded: Mapping[str, Any] = field(default_factory=dict)
-    """Where it was recorded: `topic`, `type`, `path`, `joint`, `max_age`, `time`, `scale`; empty if not known."""
+    """Where it was recorded, of what `robot_bridge.robot.bundle.Recorded` has; empty if that is not known."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _recorded(channel: Mapping[str, Any]) -> dict[str, Any]:
     """Where a channel is from, of one that a bag's layout names."""
     if not channel.get("topic"):
         return {}
-    known = {name: channel.get(name) for name in ("topic", "type", "path", "joint", "time", "scale")}
+    known = {name: channel.get(name) for name in ("topic", "type", "frame", "path", "joint", "time", "scale")}
     return {name: value for name, value in known.items() if value} | {"max_age": channel.get("max_age")}
 
 

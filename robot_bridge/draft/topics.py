@@ -91,7 +91,10 @@ def _one_input(
     if any(source.time == "receive" for _, source in found) and (kind == JOINT_STATE or kind.endswith("Stamped")):
         yield "    check_stamps: false  # its stamps were not believed in the recordings either"
     if kind != JOINT_STATE:
-        if kind in FRAMED:
+        frame = found[0][1].frame.lstrip("/")
+        if kind in FRAMED and frame:
+            yield f"    frame: {yaml_text(frame)}   # as recorded; another is refused, or moved with transform: true"
+        elif kind in FRAMED:
             yield f"    {REVIEW} in which frame does the policy know it? A pose in another is then refused, or moved"
             yield "    # frame: base_link"
         yield "    fields:"
@@ -199,7 +202,10 @@ def output_lines(outputs: Sequence[Controller]) -> list[str]:
                 "    horizon: 0.1       # s; it ends standing, so the arm stops by itself when nothing follows"
             )
         if controller.kind == "twist_stamped":
-            lines += [f"    {REVIEW} in which frame was it said?", "    frame: base_link"]
+            source = controller.joints[0].action.recorded
+            frame = source.frame.lstrip("/") if source is not None else ""
+            lines += [f"    {REVIEW} in which frame was it said?"] * (not frame)
+            lines.append(f"    frame: {yaml_text(frame or 'base_link')}")
         if controller.kind in ("velocity", *TWISTS):
             lines.append(f"    {REVIEW} does the driver stop by itself when nothing follows? ros2_control's does not")
         if controller.kind == "gripper":

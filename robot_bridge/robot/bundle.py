@@ -67,6 +67,7 @@ class Recorded:
         path: of the number in a message, such as `pose.position.x` or `data.3`; of a joint that the message names, of
             the array that goes with the names. Empty where that is not known.
         joint: the robot's name of the joint, where the messages name joints; else empty.
+        frame: that the messages named; empty where they name none.
         max_age: s after which a value was taken for stale; None: never.
         time: the clock that was believed: `header` (the sender's stamps) or `receive`.
         scale: the layout's factor: the policy's number is `scale` times the message's.
@@ -79,6 +80,7 @@ class Recorded:
     max_age: Positive | None = None
     time: str = "header"
     scale: Finite = 1.0
+    frame: str = ""
 
 
 @dataclass(frozen=True, config=STRICT)

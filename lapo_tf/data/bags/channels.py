@@ -50,6 +50,7 @@ def _channels(bag: Bag, section: str, fields: Mapping[str, BagField]) -> list[di
                     "unit": units[i],
                     "topic": topics[i],
                     "type": bag.types[topics[i]],
+                    "frame": bag.frames.get(topics[i], ""),
                     "path": paths[i] if paths else "",
                     "resample": f.resample,
                     "max_age": f.max_age,

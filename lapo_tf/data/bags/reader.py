@@ -68,6 +68,7 @@ class Bag:
     not_finite: dict[str, int]  # by field path: values left out
     types: dict[str, str] = field(default_factory=dict)  # of messages, by topic
     definitions: Definitions = field(default_factory=dict)  # of these types
+    frames: dict[str, str] = field(default_factory=dict)  # that the first message of a topic names
 
     def samples(self, name: str, f: BagField, first: int, last: int) -> list[tuple[slice | list[int], Samples]]:
         """The field's samples received in [first, last): which of its channels, and these in order of their stamps."""
@@ -232,13 +233,16 @@ class _Wanted:
     def _log(self, topic: str, stamped: bool) -> None:
         log = self.bag.topics[topic] = Topic()
         kind = self.bag.types[topic] = self._type(topic, "")
-        if stamped and not has_header(kind, self.definitions):
+        headed = has_header(kind, self.definitions)
+        if stamped and not headed:
             raise UserError(
                 f"{self.file}: {topic} is of type {kind}, which has no header: set `time: receive` for its fields"
             )
 
         def handle(message: Any, received: int) -> None:
             log.received.append(received)
+            if headed and topic not in self.bag.frames:
+                self.bag.frames[topic] = message.header.frame_id
             if stamped:
                 stamp = message.header.stamp
                 nanoseconds = stamp.sec * NS + stamp.nanosec

@@ -278,6 +278,7 @@ def test_what_the_layout_says_of_a_channel_is_kept(tmp_path: Path) -> None:
         "unit": "m",
         "topic": "/joint_states",
         "type": "sensor_msgs/msg/JointState",
+        "frame": "base",
         "path": "position",
         "resample": "linear",
         "max_age": 0.3,
@@ -297,5 +298,6 @@ def test_what_the_layout_says_of_a_channel_is_kept(tmp_path: Path) -> None:
         ("command.0", "rad/s", "/command"),
         ("command.1", "rad/s", "/command"),
     ]
+    assert [(c["path"], c["frame"]) for c in channels["action"]] == [("data.0", ""), ("data.1", "")]
     layout["observation"]["arm"]["unit"] = ["rad", "m"]
     fails(lambda: run(tmp_path, [tmp_path / "bag"], layout), "observation.arm.unit has 2 entries: expected 1 or 3")

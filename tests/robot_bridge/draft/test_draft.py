@@ -140,6 +140,14 @@ def test_inputs_are_the_recorded_topics(tmp_path: Path) -> None:
         ("/speeds", JOINT_STATE, 0.05, False),
     ]
     assert robot.inputs[1].fields == {"cube.x/position": "pose.position.x"}
+    assert robot.inputs[1].frame == ""
+    assert "# REVIEW: in which frame does the policy know it?" in text
+    assert CUBE.recorded is not None
+    framed = dataclasses.replace(CUBE, recorded=dataclasses.replace(CUBE.recorded, frame="/table"))
+    robot, text = written(tmp_path, described(*arrays("velocity", "/c"), observations=(*ARM, framed)), URDF)
+    assert robot.inputs[1].frame == "table"
+    assert "in which frame" not in text
+    robot, text = written(tmp_path, described(*arrays("velocity", "/c"), observations=(*ARM, late), rate=100.0), URDF)
     assert "never stale in the data" in text
     assert robot.rate == 100.0
 
