@@ -10,7 +10,8 @@ import pytest
 from nbclient import NotebookClient
 from places import ROOT
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+ELSEWHERE = {"07_own_arm"}  # tests/examples runs it on a story that is done
+NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").glob("*.ipynb") if path.stem not in ELSEWHERE)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
