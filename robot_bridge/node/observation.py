@@ -103,7 +103,8 @@ class Observer:
         """Take a message of input `number`; returns whether it was accepted. Quick; raises nothing."""
         now, source = time.monotonic() if now is None else now, self._robot.inputs[number]
         try:
-            delay = self._delay(number, source, message, now)
+            stamp = seconds(message.get("header", {}).get("stamp", {}))
+            delay = self._delay(number, source, message, stamp, now)
             if delay is None:
                 self.counters.add(f"rejected.repeated.{source.topic}")
                 return False
@@ -117,6 +118,8 @@ class Observer:
             self.counters.add(f"rejected.malformed.{source.topic}")
             self.complaints[source.topic] = _told(error)
             return False
+        if stamp:  # only now that the numbers are there: a locked simulation is answered when all stamps agree
+            self._newest[number] = stamp
         if number == 0:
             self._last_came = now
         return True
@@ -158,8 +161,7 @@ class Observer:
             return f"a message of {topic} was refused: {self.complaints[topic]}"
         return ""
 
-    def _delay(self, number: int, source: Input, message: dict[str, Any], now: float) -> float | None:
-        stamp = seconds(message.get("header", {}).get("stamp", {}))
+    def _delay(self, number: int, source: Input, message: dict[str, Any], stamp: float, now: float) -> float | None:
         if not stamp:
             return 0.0
         sender = tuple(message["name"]) if source.type == JOINT_STATE else ()
@@ -172,7 +174,6 @@ class Observer:
         delay = clock.delay(stamp, now)
         if delay is None:
             return None
-        self._newest[number] = stamp
         if number == 0:
             self._first = clock
         return delay if source.check_stamps else 0.0

@@ -11,11 +11,12 @@ import pytest
 pytest.importorskip("websockets", reason="the robot extra is not installed")
 pytest.importorskip("roslibpy", reason="the robot extra is not installed")
 from node_bench import DT, Bench
-from robot_fakes import arm_policy
+from robot_fakes import arm_policy, arm_robot
 
 from robot_bridge.counters import Counters
 from robot_bridge.node.decision_log import DecisionLog
 from robot_bridge.node.loop import run
+from robot_bridge.node.observation import Observer
 from robot_bridge.node.timing import Timing
 from robot_bridge.robot.robot import Input
 
@@ -200,3 +201,25 @@ def test_a_loop_that_waits_for_its_input_has_no_deadlines() -> None:
     timing = Timing(np.inf)
     timing.tick(0.0, 5.0)
     assert timing.summary() == {"work_ms": "5000.00/5000.00/5000.00"}
+
+
+def test_a_locked_simulation_is_answered_only_when_all_numbers_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages come in another thread than the loop's: a stamp is known no sooner than the numbers it belongs to."""
+    inputs = tuple(Input(topic, check_stamps=False) for topic in ("/joint_states", "/object_states"))
+    observer, seen = Observer(arm_policy(), arm_robot(inputs=inputs)), []
+    take = observer._take
+
+    def slowly(*arguments: Any) -> None:
+        seen.append(observer.complete())  # what the loop would find meanwhile
+        take(*arguments)
+
+    monkeypatch.setattr(observer, "_take", slowly)
+    for step in (1, 2):
+        header = {"stamp": {"sec": step, "nanosec": 0}}
+        for number, joint in enumerate("ab"):
+            assert observer.receive(number, {"header": header, "name": [joint], "position": [float(step)]}, 0.1 * step)
+        assert observer.complete() == step
+    assert seen == [0.0, None, 1.0, None]
+    bad = {"header": {"stamp": {"sec": 3, "nanosec": 0}}, "name": ["a"], "position": ["x"]}
+    assert not observer.receive(0, bad, 0.4)
+    assert observer.complete() == 2
