@@ -13,7 +13,7 @@ from robot_bridge.guards.limits import Array, JointLimits
 from robot_bridge.guards.settings import GuardSettings
 from robot_bridge.paths import with_numbers
 from robot_bridge.robot.cartesian import AXES, CARTESIAN, POSE
-from robot_bridge.robot.interlocks import DeadMan
+from robot_bridge.robot.interlocks import ControllerCheck, DeadMan, Interlock
 from robot_bridge.robot.robot import Input, Output, OutputKind, Robot
 from robot_bridge.simulation.controller import Reference
 from robot_bridge.simulation.world import Step
@@ -21,6 +21,7 @@ from robot_bridge.transport import Message
 
 RATE = 50.0
 STATES, COMMANDS, SWITCH, POSES = "/joint_states", "/arm/commands", "/dead_man", "/hand/pose"
+EXTERNAL, CONTROLLER = "/external_stop", "arm_controller"
 FRAME = "base"
 MOVED = ("a", "b")
 """What the policy moves."""
@@ -62,6 +63,8 @@ def robot(kind: OutputKind) -> Robot:
         None if kind == "effort" else limits(len(named)),
         guards=GuardSettings(max_lead=0.3),
         dead_man=DeadMan(SWITCH),
+        interlocks=(Interlock(EXTERNAL, max_age=0.2),),
+        controllers=ControllerCheck((CONTROLLER,), every=0.2, max_age=0.5),
         held=tuple(named)[2:],
     )
 

@@ -18,6 +18,7 @@ from robot_bridge.node.policy_node import STOP_ALL
 from robot_bridge.robot.cartesian import CARTESIAN
 from robot_bridge.robot.robot import OutputKind
 from robot_bridge.simulation.bench import FLOOD, START_WITHIN, Bench
+from robot_bridge.simulation.bench_arm import CONTROLLER, EXTERNAL
 from robot_bridge.transport import RosbridgeTransport
 
 AFTER = 1.5  # s that a fault is watched
@@ -86,6 +87,19 @@ def _dead_man(says: bool | None) -> Act:
         hand.holds = True
 
     return act
+
+
+def _external_stop(bench: Bench) -> Iterator[None]:
+    bench.simulation.cell.stops = EXTERNAL
+    yield from _wait()
+    bench.simulation.cell.stops = ""
+
+
+def _controller_off(bench: Bench) -> Iterator[None]:
+    """As its manager tells; the arm goes on doing what it is told, so that the node has to stop it."""
+    bench.simulation.cell.states[CONTROLLER] = "inactive"
+    yield from _wait()
+    bench.simulation.cell.states[CONTROLLER] = "active"
 
 
 def _whim(whim: str) -> Act:
@@ -190,6 +204,8 @@ FAULTS: dict[str, Fault] = {
     "stop on its topic": Fault(_stop),
     "dead man lets go": Fault(_dead_man(False)),
     "dead man's topic is silent": Fault(_dead_man(None)),
+    "external stop": Fault(_external_stop),
+    "controller no longer active": Fault(_controller_off),
     "sensor stopped": Fault(_sensor("silent")),
     "sensor says null (NaN of a rosbridge)": Fault(_sensor("nan")),
     "sensor of wrong types": Fault(_sensor("mistyped")),
