@@ -44,7 +44,7 @@ class Size:
 
 
 FULL = Size(40, {"lapo": 6000, "bc": 2000, "iql": 4000}, 3000, 20)
-SHORT = Size(20, {"lapo": 3000, "bc": 1500}, 0, 4)
+SHORT = Size(12, {"lapo": 3000, "bc": 1500}, 0, 4)
 
 
 class Story:
