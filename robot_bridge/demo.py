@@ -16,7 +16,7 @@ from typing import Any
 
 from robot_bridge.errors import ArgumentParser, UserError, command, require
 from robot_bridge.node.timing import keep_time
-from robot_bridge.robot.bundle import Description
+from robot_bridge.robot.description import Description
 from robot_bridge.server import RosbridgeServer
 from robot_bridge.signals import on_ending
 from robot_bridge.simulation.processes import STOP_WITHIN, Processes, Watcher, default_robot, read

@@ -8,8 +8,8 @@ from robot_bridge.draft.document import draft
 from robot_bridge.draft.joints import REVIEW
 from robot_bridge.draft.urdf import read_urdf
 from robot_bridge.errors import ArgumentParser, UserError, command
-from robot_bridge.robot.bundle import Description
 from robot_bridge.robot.config import load_robot
+from robot_bridge.robot.description import Description
 
 DESCRIPTION = """Write a robot config, to review and not to trust, from what a policy bundle knows of its recordings.
 What they do not say is marked REVIEW, and python -m robot_bridge.check compares all of it with the robot.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from robot_bridge.errors import ArgumentParser, UserError, command, require
 from robot_bridge.node.timing import keep_time
-from robot_bridge.robot.bundle import Description
 from robot_bridge.robot.config import load_robot
+from robot_bridge.robot.description import Description
 from robot_bridge.robot.robot import Robot
 from robot_bridge.signals import on_ending
 from robot_bridge.simulation.environment import Environment, make_environment

@@ -25,15 +25,15 @@ from lapo_tf.runs.novelty import MARGIN, has_cvae, novelty_function
 from lapo_tf.runs.run import Rollout, Run
 from lapo_tf.tasks.names import Commanded, Names, Observed, recorded_names, told_names
 from lapo_tf.tasks.task import HELD_OUT, SCORE, Task
-from robot_bridge.robot.bundle import DESCRIPTION as JSON
-from robot_bridge.robot.bundle import (
+from robot_bridge.robot.bundle import Policy
+from robot_bridge.robot.description import DESCRIPTION as JSON
+from robot_bridge.robot.description import (
     MODEL,
     NOVELTY,
     ActionEntry,
     Description,
     NoveltyScore,
     ObservationEntry,
-    Policy,
     Recorded,
 )
 from robot_bridge.robot.novelty import NOVEL, fit_whitening, held_out_scores, varying

@@ -47,7 +47,7 @@ class Observed:
     scale: float = 1.0
     """What is observed is `scale` times what the robot says."""
     recorded: Mapping[str, Any] = field(default_factory=dict)
-    """Where it was recorded, of what `robot_bridge.robot.bundle.Recorded` has; empty if that is not known."""
+    """Where it was recorded, of what `robot_bridge.robot.description.Recorded` has; empty if that is not known."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from robot_bridge.draft.limits import effort_lines, limit_lines
 from robot_bridge.draft.topics import controllers, input_lines, output_lines, rate_lines
 from robot_bridge.draft.urdf import UrdfJoint
 from robot_bridge.errors import UserError
-from robot_bridge.robot.bundle import Description
+from robot_bridge.robot.description import Description
 
 NUMBERED = re.compile(r"(observation|action)_\d+")
 

@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from robot_bridge.errors import UserError
-from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry
 from robot_bridge.robot.cartesian import PATHS, TWISTS
+from robot_bridge.robot.description import ActionEntry, Description, ObservationEntry
 from robot_bridge.robot.robot import JOINT_STATE, OUTPUT_TYPES
 
 REVIEW = "# REVIEW:"

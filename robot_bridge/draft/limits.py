@@ -9,7 +9,7 @@ from typing import Any
 from robot_bridge.draft.joints import FINGERS, REVIEW, Joint, yaml_text
 from robot_bridge.draft.urdf import UrdfJoint
 from robot_bridge.errors import UserError, unknown
-from robot_bridge.robot.bundle import Description, ObservationEntry
+from robot_bridge.robot.description import Description, ObservationEntry
 
 MARGIN = 0.1  # rad or m that the config keeps free at the ends, at most a tenth of the range
 NARROWEST = 0.02  # rad or m between limits

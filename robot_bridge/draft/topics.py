@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from robot_bridge.draft.joints import REVIEW, Joint, index, twist_axis, yaml_text
 from robot_bridge.errors import UserError
 from robot_bridge.paths import FRAMED, POSES
-from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry, Recorded
 from robot_bridge.robot.cartesian import TWISTS
+from robot_bridge.robot.description import ActionEntry, Description, ObservationEntry, Recorded
 from robot_bridge.robot.robot import JOINT_STATE, OUTPUT_TYPES
 
 STATES, OBJECTS = Recorded("/joint_states", JOINT_STATE), Recorded("/object_states", JOINT_STATE)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from robot_bridge.guards.guards import GUARDS, Guard, Level, Memory, MotionGuard, PlanGuard, RobotState, Setup
+from robot_bridge.guards.guard import Guard, Level, Memory, RobotState, Setup
+from robot_bridge.guards.guards import GUARDS, MotionGuard, PlanGuard
 from robot_bridge.guards.limits import Array
 from robot_bridge.guards.motion import MotionLimiter
 from robot_bridge.guards.settings import Mode

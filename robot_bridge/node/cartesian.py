@@ -7,14 +7,14 @@ import numpy as np
 from robot_bridge.guards.decision import Outcome
 from robot_bridge.guards.limits import Array
 from robot_bridge.guards.motion import MotionLimiter
-from robot_bridge.node.sender import Sender, time_message
+from robot_bridge.node.sender import TopicSender, time_message
 from robot_bridge.paths import number_at, with_numbers
 from robot_bridge.robot.cartesian import PATHS
 from robot_bridge.robot.robot import Output, Robot
 from robot_bridge.transport import Message, Transport
 
 
-class TwistSender(Sender):
+class TwistSender(TopicSender):
     """A Twist, or a TwistStamped in the output's frame. Axes that are not commanded are 0."""
 
     quantity = "velocity"

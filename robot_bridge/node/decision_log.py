@@ -29,10 +29,10 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from robot_bridge.counters import Counters
 from robot_bridge.errors import UserError
 from robot_bridge.guards.decision import Outcome
-from robot_bridge.guards.guards import Level
+from robot_bridge.guards.guard import Level
 from robot_bridge.interfaces import from_dict, get_interface, to_rosbags, typestore
 from robot_bridge.node.sender import time_message
-from robot_bridge.robot.bundle import Description
+from robot_bridge.robot.description import Description
 
 LOGGER = logging.getLogger(__name__)
 

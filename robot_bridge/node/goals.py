@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 
 from robot_bridge.guards.decision import Outcome
-from robot_bridge.guards.guards import Level
+from robot_bridge.guards.guard import Level
 from robot_bridge.guards.motion import MotionLimiter
 from robot_bridge.node.joints import TrajectorySender
 from robot_bridge.node.sender import Sender
@@ -161,13 +161,6 @@ class GripperSender(Sender):
     @property
     def alone(self) -> str:
         return f"{self.output.topic}: the gripper ends its last goal and keeps its grip"
-
-    @property
-    def listens_to(self) -> str | None:
-        return None
-
-    def open(self) -> None:
-        """Goals need no declaration."""
 
     def begin(self) -> None:
         self._sent: tuple[float, float] | None = None  # position and time of the latest goal

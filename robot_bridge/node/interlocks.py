@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -24,7 +25,7 @@ RENEWAL = 2.0  # s of silence, after which a topic is subscribed anew
 LIST, LIST_TYPE = "list_controllers", "controller_manager_msgs/srv/ListControllers"
 
 
-class Permit:
+class Permit(ABC):
     """One condition. Messages come by the transport's thread; all else may be called from any."""
 
     def __init__(self, name: str, clock: Clock) -> None:
@@ -39,9 +40,9 @@ class Permit:
     def close(self) -> None:
         """Undo `open`."""
 
+    @abstractmethod
     def objection(self, now: float) -> str:
         """Why the robot must not move; empty if it may."""
-        raise NotImplementedError
 
     def refusal(self, now: float) -> str:
         """Why it must not begin to move; empty if it may."""

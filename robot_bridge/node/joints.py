@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from robot_bridge.guards.decision import Outcome
-from robot_bridge.guards.guards import Level
+from robot_bridge.guards.guard import Level
 from robot_bridge.guards.limits import Array
 from robot_bridge.guards.motion import Motion, MotionLimiter
-from robot_bridge.node.sender import Sender, time_message
+from robot_bridge.node.sender import TopicSender, time_message
 from robot_bridge.robot.robot import Output, Robot
 from robot_bridge.transport import Message, Transport
 
@@ -24,7 +24,7 @@ def plan(limiter: MotionLimiter, motion: Motion, command: Array, steps: int) -> 
     return motions
 
 
-class ArraySender(Sender):
+class ArraySender(TopicSender):
     """A number per joint in a Float64MultiArray: velocities, efforts or positions. It carries no stamp."""
 
     @property
@@ -58,7 +58,7 @@ class ArraySender(Sender):
         return self.unit[self.output.kind].meant(values) if values.shape == self.index.shape else None
 
 
-class TrajectorySender(Sender):
+class TrajectorySender(TopicSender):
     """A JointTrajectory on a topic: a horizon ahead, then braking. It ends standing: nothing need be said to stop."""
 
     def __init__(self, output: Output, robot: Robot, limiter: MotionLimiter | None, transport: Transport) -> None:

@@ -32,7 +32,7 @@ class Snapshot:
     Attributes:
         observation: [obs], NaN where nothing was received.
         position: measured, of the robot's joints [n], NaN likewise.
-        age, max_age, oldest: of the most overdue number, and what it is; see `robot_bridge.guards.guards.RobotState`.
+        age, max_age, oldest: of the most overdue number, and what it is; see `robot_bridge.guards.guard.RobotState`.
         why: what is known of the reason that it is old.
         stamp: the time now by the clock of the first input's sender, s; 0 if it stamps nothing.
         since: s since the first input's newest message came, infinite if none did.

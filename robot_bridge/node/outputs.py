@@ -10,7 +10,7 @@ from robot_bridge.guards.motion import MotionLimiter
 from robot_bridge.node.cartesian import PoseSender, TwistSender
 from robot_bridge.node.goals import FollowSender, FrankaGripperSender, GripperSender
 from robot_bridge.node.joints import ArraySender, TrajectorySender
-from robot_bridge.node.sender import Sender
+from robot_bridge.node.sender import Sender, TopicSender
 from robot_bridge.robot.robot import Robot
 from robot_bridge.transport import Message, Transport
 
@@ -34,7 +34,7 @@ def senders(robot: Robot, limiter: MotionLimiter | None, transport: Transport) -
     return [SENDERS[output.kind](output, robot, limiter, transport) for output in robot.outputs]
 
 
-def hear(sender: Sender, message: Message, elapsed: float) -> tuple[Array | None, str]:
+def hear(sender: TopicSender, message: Message, elapsed: float) -> tuple[Array | None, str]:
     """What another controller's message commands, or None; and what is wrong with the message, empty if nothing."""
     try:
         return sender.heard(message, elapsed), ""

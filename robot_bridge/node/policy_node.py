@@ -23,7 +23,7 @@ from typing import Literal
 import numpy as np
 
 from robot_bridge.guards.decision import Chain, Outcome, Verdict, decide
-from robot_bridge.guards.guards import Level, RobotState
+from robot_bridge.guards.guard import Level, RobotState
 from robot_bridge.guards.motion import Motion
 from robot_bridge.node.decision_log import DecisionLog
 from robot_bridge.node.diagnostics import Diagnostics

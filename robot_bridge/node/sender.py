@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+from abc import ABC, abstractmethod
 
 from robot_bridge.guards.decision import Outcome
 from robot_bridge.guards.limits import Array
 from robot_bridge.guards.motion import MotionLimiter
 from robot_bridge.robot.robot import OUTPUT_TYPES, Output, Robot
-from robot_bridge.robot.units import QUANTITIES, Conversion
 from robot_bridge.transport import Closable, Message, Transport
 
 
@@ -18,21 +17,13 @@ def time_message(seconds: float) -> dict[str, int]:
     return {"sec": nanoseconds // 10**9, "nanosec": nanoseconds % 10**9}
 
 
-class Sender:
+class Sender(ABC):
     """Sends the commands of one output."""
 
     def __init__(self, output: Output, robot: Robot, limiter: MotionLimiter | None, transport: Transport) -> None:
         self.output, self.type = output, OUTPUT_TYPES[output.kind]
         self.transport, self.limiter = transport, limiter
-        joints = list(robot.joints)
-        self.index = np.array([joints.index(name) for name in output.joints])
-        self.names = [robot.said(name, output) for name in output.joints]
-        self.unit = {
-            quantity: Conversion([robot.unit(f"{name}/{quantity}", output) for name in output.joints])
-            for quantity in QUANTITIES
-        }
-        """How the topic says its joints' quantities."""
-        self._advertised: Closable | None = None
+        self.index, self.names, self.unit = robot.commanded(output)
 
     @property
     def ends_after(self) -> float:
@@ -40,30 +31,22 @@ class Sender:
         return 0.0
 
     @property
+    @abstractmethod
     def alone(self) -> str:
         """What stops this part of the robot when nothing more is sent, and which setting of whom that depends on."""
-        raise NotImplementedError
-
-    @property
-    def listens_to(self) -> str | None:
-        """The topic on which another controller's commands can be heard, to compare with."""
-        return self.output.topic
 
     def open(self) -> None:
-        """Declare what is published."""
-        self._advertised = self.transport.advertise(self.output.topic, self.type)
+        """Declare what is published; goals need no declaration."""
 
     def close(self) -> None:
         """Undo `open`."""
-        if self._advertised is not None:
-            self._advertised.close()
 
     def begin(self) -> None:
         """The robot is enabled."""
 
+    @abstractmethod
     def send(self, outcome: Outcome, stamp: float, now: float) -> bool:
         """Send a command now or never; False if it was dropped. `stamp`: the robot's clock, s, or 0."""
-        raise NotImplementedError
 
     def halt(self) -> bool:
         """Make sure that this part of the robot stands, without a plan; False if that could not be said."""
@@ -81,10 +64,28 @@ class Sender:
         """What the controller has to say before the motion may go on; empty if nothing."""
         return ""
 
+
+class TopicSender(Sender):
+    """Publishes on a topic, where other controllers' commands can be heard, too."""
+
+    _advertised: Closable | None = None
+
+    @property
+    def listens_to(self) -> str | None:
+        """The topic on which another controller's commands can be heard, to compare with."""
+        return self.output.topic
+
+    def open(self) -> None:
+        self._advertised = self.transport.advertise(self.output.topic, self.type)
+
+    def close(self) -> None:
+        if self._advertised is not None:
+            self._advertised.close()
+
+    @abstractmethod
     def commanded(self, outcome: Outcome) -> Array:
         """What is commanded of its joints, in the quantity that `heard` tells; SI units."""
-        raise NotImplementedError
 
+    @abstractmethod
     def heard(self, message: Message, elapsed: float) -> Array | None:
         """What another controller's message commands `elapsed` s after it came, or None if nothing."""
-        raise NotImplementedError

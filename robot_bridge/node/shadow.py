@@ -9,7 +9,7 @@ import numpy as np
 from robot_bridge.counters import Counters
 from robot_bridge.guards.decision import Outcome
 from robot_bridge.node.outputs import hear
-from robot_bridge.node.sender import Sender
+from robot_bridge.node.sender import Sender, TopicSender
 from robot_bridge.transport import Closable, Message, Transport
 
 KEPT = 10_000  # ticks
@@ -20,8 +20,8 @@ class Shadow:
     ahead with positions: those of arrays and of trajectories."""
 
     def __init__(self, senders: list[Sender], counters: Counters) -> None:
-        self._senders = [sender for sender in senders if sender.listens_to]
-        self._deaf = [sender.output.topic for sender in senders if not sender.listens_to]
+        self._senders = [s for s in senders if isinstance(s, TopicSender) and s.listens_to]
+        self._deaf = [sender.output.topic for sender in senders if sender not in self._senders]
         self._counters = counters
         self._heard: dict[int, tuple[Message, float]] = {}
         self.joints = [name for sender in self._senders for name in sender.output.joints]

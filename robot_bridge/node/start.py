@@ -11,7 +11,7 @@ import numpy as np
 
 from robot_bridge.guards.limits import Array, JointLimits
 from robot_bridge.guards.motion import Motion
-from robot_bridge.robot.bundle import Description
+from robot_bridge.robot.description import Description
 from robot_bridge.robot.robot import LEADING, Robot
 
 ARRIVED = 0.002  # rad (m) from the start pose at which the commanded motion is there

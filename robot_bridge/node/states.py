@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from robot_bridge.guards.decision import Verdict
-from robot_bridge.guards.guards import Level
+from robot_bridge.guards.guard import Level
 
 State = Literal["inactive", "active", "stopping", "fault"]
 REPEATS = 5  # times that a stand is said, before silence

@@ -17,7 +17,8 @@ from robot_bridge.own_policy.fit import fit
 from robot_bridge.own_policy.models import Candidate, Fit, open_model
 from robot_bridge.own_policy.numbers import Number, Numbers
 from robot_bridge.own_policy.recordings import Recordings
-from robot_bridge.robot.bundle import (
+from robot_bridge.robot.bundle import Policy
+from robot_bridge.robot.description import (
     DESCRIPTION,
     WHITENING,
     ActionEntry,
@@ -25,7 +26,6 @@ from robot_bridge.robot.bundle import (
     Model,
     NoveltyScore,
     ObservationEntry,
-    Policy,
 )
 from robot_bridge.robot.novelty import NOVEL, fit_whitening, held_out_scores, varying
 from robot_bridge.robot.starts import start_entries

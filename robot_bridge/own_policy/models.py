@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from robot_bridge.errors import UserError
-from robot_bridge.robot.bundle import ONNX_MODEL
+from robot_bridge.robot.description import ONNX_MODEL
 from robot_bridge.robot.models import TYPES, OnnxModel
 
 
@@ -61,7 +61,7 @@ class Candidate(Protocol):
         """An output, for the values of the only input, batch dimension included."""
 
     def bundled(self, fit: Fit) -> tuple[dict[str, Any], bytes]:
-        """What `robot_bridge.robot.bundle.Model` says of the bundle's file, and its content."""
+        """What `robot_bridge.robot.description.Model` says of the bundle's file, and its content."""
 
 
 def open_model(path: Path) -> Candidate:

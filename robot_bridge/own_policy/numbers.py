@@ -37,7 +37,7 @@ from pydantic_core import PydanticCustomError
 from robot_bridge.bounds import between
 from robot_bridge.errors import UserError
 from robot_bridge.guards.settings import STRICT
-from robot_bridge.robot.bundle import Finite, Positive, Recorded
+from robot_bridge.robot.description import Finite, Positive, Recorded
 from robot_bridge.robot.yaml_files import read_yaml, validated
 
 FILE = (__doc__ or "").partition("\n\n")[2]

@@ -6,17 +6,19 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Annotated, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from robot_bridge.bounds import between
 from robot_bridge.errors import UserError
-from robot_bridge.guards.guards import Setup
+from robot_bridge.guards.guard import Setup
 from robot_bridge.guards.limits import JointLimits
 from robot_bridge.guards.motion import MotionLimiter
 from robot_bridge.guards.settings import STRICT, GuardSettings, Workspace
-from robot_bridge.robot.bundle import Description
 from robot_bridge.robot.cartesian import CARTESIAN
+from robot_bridge.robot.description import Description
 from robot_bridge.robot.interlocks import (
     ControllerCheck,
     DeadMan,
@@ -27,7 +29,7 @@ from robot_bridge.robot.interlocks import (
     Topic,
     told,
 )
-from robot_bridge.robot.units import QUANTITIES, Unit, Units, unit_of
+from robot_bridge.robot.units import QUANTITIES, Conversion, Unit, Units, unit_of
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
 OutputKind = Literal[
@@ -190,6 +192,19 @@ class Robot:
     def unit(self, name: str, topic: Input | Output) -> Unit:
         """How a topic says `<joint>/<quantity>`, by the policy's name of the joint."""
         return unit_of(name, topic.units, self.units)
+
+    def commanded(self, output: Output) -> tuple[NDArray[np.intp], list[str], dict[str, Conversion]]:
+        """An output's joints: their places among all [n], its names for them, and how it says each quantity of them."""
+        joints = list(self.joints)
+        conversions = {
+            quantity: Conversion([self.unit(f"{name}/{quantity}", output) for name in output.joints])
+            for quantity in QUANTITIES
+        }
+        return (
+            np.array([joints.index(name) for name in output.joints]),
+            [self.said(name, output) for name in output.joints],
+            conversions,
+        )
 
     def setup(self) -> Setup:
         """What its guards are made of."""

@@ -6,7 +6,7 @@ from collections.abc import Container, Sequence
 
 import numpy as np
 
-from robot_bridge.robot.bundle import StartEntry
+from robot_bridge.robot.description import StartEntry
 
 STARTS = (0.05, 0.5, 0.95)  # quantiles of where episodes began
 

@@ -21,7 +21,7 @@ from robot_bridge.guards.limits import Array
 from robot_bridge.node.loop import run as run_loop
 from robot_bridge.node.outputs import senders
 from robot_bridge.node.policy_node import EMPTY, STOP_ALL, PolicyNode
-from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry
+from robot_bridge.robot.description import ActionEntry, Description, ObservationEntry
 from robot_bridge.robot.robot import ACTIONS, GRIPPERS, JOINT_STATE, OutputKind
 from robot_bridge.run import watch_signals
 from robot_bridge.server import RosbridgeServer

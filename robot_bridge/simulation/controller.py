@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,7 +11,6 @@ import numpy as np
 from robot_bridge.counters import Counters
 from robot_bridge.guards.limits import Array
 from robot_bridge.robot.robot import Output, Robot
-from robot_bridge.robot.units import QUANTITIES, Conversion
 from robot_bridge.transport import Closable, Transport
 
 COMMAND_TIMEOUT = 0.2  # s of simulated time that a velocity or an effort is in force
@@ -47,7 +47,7 @@ class Reference:
         return not np.isfinite([self.position, self.velocity, self.effort]).any()
 
 
-class Controller:
+class Controller(ABC):
     """Takes the commands of one output.
 
     Messages come in threads of the transport. What changes the command in force is handed to the host, so that it
@@ -62,35 +62,28 @@ class Controller:
             host: the simulation.
         """
         self.output, self.host = output, host
-        joints = list(robot.joints)
-        self.index = np.array([joints.index(name) for name in output.joints])
-        """The place of each of its joints among all."""
-        self.names = [robot.said(name, output) for name in output.joints]
-        self.unit = {
-            quantity: Conversion([robot.unit(f"{name}/{quantity}", output) for name in output.joints])
-            for quantity in QUANTITIES
-        }
+        self.index, self.names, self.unit = robot.commanded(output)
         self.took: Callable[[Controller], None] = lambda controller: None
         """Called whenever a command was taken."""
         self.active = True
         """Whether it takes commands."""
 
     @property
+    @abstractmethod
     def commanded(self) -> bool:
         """Whether something was commanded, be it out of date."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open(self, transport: Transport) -> Closable:
         """Declare what takes commands."""
-        raise NotImplementedError
 
+    @abstractmethod
     def clear(self) -> None:
         """Nothing is commanded."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refer(self, reference: Reference, position: Array) -> None:
         """Enter what is asked of its joints, which are at `position` [of all joints], into `reference`."""
-        raise NotImplementedError
 
     def _submit(self, take: Callable[[], None]) -> None:
         def taken() -> None:

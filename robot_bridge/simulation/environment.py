@@ -20,7 +20,7 @@ import numpy as np
 from robot_bridge.errors import UserError
 from robot_bridge.guards.limits import Array
 from robot_bridge.paths import with_numbers
-from robot_bridge.robot.bundle import Description
+from robot_bridge.robot.description import Description
 from robot_bridge.robot.robot import Input, Robot
 from robot_bridge.simulation.controller import Reference
 from robot_bridge.simulation.graphics import choose_gl, no_drawing

@@ -14,8 +14,8 @@ from typing import Any
 from robot_bridge.errors import UserError
 from robot_bridge.node.diagnostics import DIAGNOSTICS, DIAGNOSTICS_TYPE
 from robot_bridge.node.policy_node import TRIGGER
-from robot_bridge.robot.bundle import Description
 from robot_bridge.robot.config import config_dir, load_robot
+from robot_bridge.robot.description import Description
 from robot_bridge.transport import Message, RosbridgeTransport
 
 STOP_WITHIN = 8.0  # s for a process to end by itself

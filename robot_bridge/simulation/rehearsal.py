@@ -23,8 +23,8 @@ import numpy as np
 
 from robot_bridge.errors import UserError
 from robot_bridge.node.diagnostics import DIAGNOSTICS, DIAGNOSTICS_TYPE
-from robot_bridge.robot.bundle import Description
 from robot_bridge.robot.config import load_robot
+from robot_bridge.robot.description import Description
 from robot_bridge.robot.robot import JOINT_STATE, OUTPUT_TYPES
 from robot_bridge.robot.units import QUANTITIES
 from robot_bridge.server import RosbridgeServer

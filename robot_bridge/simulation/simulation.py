@@ -32,7 +32,7 @@ import numpy as np
 from robot_bridge.counters import Counters
 from robot_bridge.interfaces import get_interface
 from robot_bridge.node.sender import time_message
-from robot_bridge.robot.bundle import Description
+from robot_bridge.robot.description import Description
 from robot_bridge.robot.robot import JOINT_STATE, Input, Output, Robot, simulated
 from robot_bridge.robot.units import QUANTITIES, Conversion
 from robot_bridge.simulation.cell import Cell
