@@ -15,8 +15,8 @@ from places import ROOT
 
 pytest.importorskip("roslibpy", reason="the robot extra is not installed")
 pytest.importorskip("rosbags", reason="the bags extra is not installed")
-from robot_bridge.robot.bundle import Description
 from robot_bridge.robot.config import load_robot
+from robot_bridge.robot.description import Description
 
 ARM = ROOT / "examples" / "arm"
 STORY = [sys.executable, str(ARM / "story.py"), "--short", "--out"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry
+from robot_bridge.robot.description import ActionEntry, Description, ObservationEntry
 from robot_bridge.robot.robot import Robot
 
 

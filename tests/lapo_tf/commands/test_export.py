@@ -19,7 +19,8 @@ from lapo_tf.agents import AGENTS
 from lapo_tf.config import TrainConfig
 from lapo_tf.errors import UserError
 from robot_bridge.errors import UserError as BridgeError
-from robot_bridge.robot.bundle import CONSTANT_SLACK, Description, Policy
+from robot_bridge.robot.bundle import CONSTANT_SLACK, Policy
+from robot_bridge.robot.description import Description
 
 EPISODES, LENGTH = 6, 40
 
@@ -349,7 +350,7 @@ def test_one_inference_takes_50_microseconds(tmp_path: Path, folder: Path) -> No
     from lapo_tf.agents import AgentSpec, Scaling
     from lapo_tf.runs.conversion import to_litert, write_saved_model
     from lapo_tf.runs.novelty import novelty_function
-    from robot_bridge.robot.bundle import MODEL
+    from robot_bridge.robot.description import MODEL
     from robot_bridge.robot.models import LiteRtModel
     from robot_bridge.robot.novelty import fit_whitening
 

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from own_bundle import bundled
 
-from robot_bridge import bundle
 from robot_bridge.robot.bundle import Policy
 
 NUMBERS = """
@@ -33,11 +33,7 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*options: str) -> Policy:
-    argv = ["bundle", "--model", "model", "--numbers", "arm.yaml", "--out", "policy", *options]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", argv)
-        bundle.main()
-    return Policy.load("policy")
+    return bundled("model", *options)
 
 
 def network() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -90,6 +91,8 @@ def test_states_and_dry_run(tmp_path):
     train_to(20, seeds="1")
     assert state(trial(seeds="1")) == DONE
     assert state(trial(seeds="1", steps=30)) == RESUME  # extended
+    few = dataclasses.replace(trial(), config=dataclasses.replace(trial().config, keep_checkpoints=1))
+    assert state(few) == RESUME  # what is kept makes no other run
     with pytest.raises(UserError, match=r"other options \(bc.polyak\)"):
         state(all_trials(command(tmp_path, config=_file(tmp_path, "bc: {polyak: 0.5}")))[0])
     trial(seeds="2").folder.mkdir(parents=True)

@@ -3,113 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-import threading
-import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from recorded_arm import (
+    ARM,
+    ARRAY,
+    CUBE,
+    JOINT_STATE,
+    POSE,
+    ROBOTS,
+    URDF,
+    arrays,
+    commanded,
+    described,
+    observed,
+    written,
+)
 from robot_fakes import LinearPolicy
 
-from robot_bridge import check, init
-from robot_bridge.draft.document import draft
-from robot_bridge.draft.urdf import read_urdf
-from robot_bridge.errors import UserError
+from robot_bridge import check
 from robot_bridge.node.observation import Observer
 from robot_bridge.node.start import StartPose
-from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry, Recorded, StartEntry
-from robot_bridge.robot.config import load_robot
-from robot_bridge.robot.robot import OUTPUT_TYPES, Robot
-
-JOINT_STATE, POSE = "sensor_msgs/msg/JointState", "geometry_msgs/msg/PoseStamped"
-ARRAY, TRAJECTORY = OUTPUT_TYPES["velocity"], OUTPUT_TYPES["trajectory"]
-UNITS = {"position": "rad", "velocity": "rad/s", "effort": "N m"}
-
-URDF = """<robot name="arm"><link name="base"/><link name="one"/><link name="two"/>
-<joint name="shoulder" type="revolute"><parent link="base"/><child link="one"/><axis xyz="0 0 1"/>
- <limit lower="-2.5" upper="2" velocity="3" effort="50"/></joint>
-<joint name="elbow" type="continuous"><parent link="one"/><child link="two"/><axis xyz="0 1 0"/>
- <limit velocity="1.5" effort="20"/></joint></robot>"""
-
-
-def observed(name: str, quantity: str = "position", **recorded: Any) -> ObservationEntry:
-    told = {"topic": "/joint_states", "type": JOINT_STATE, "path": quantity, "joint": name, "max_age": 0.2}
-    source = Recorded(**told | recorded)
-    return ObservationEntry(f"{name}/{quantity}", UNITS[quantity], -1.0, 1.5, (), recorded=source)
-
-
-def commanded(name: str, quantity: str, topic: str, kind: str = ARRAY, path: str = "data", **more: Any) -> ActionEntry:
-    source = Recorded(topic, kind, path, **more)
-    return ActionEntry(name, quantity, UNITS[quantity], 1.0, -0.8, 0.4, source)
-
-
-CUBE = ObservationEntry(
-    "cube.x/position", "m", 0.2, 0.6, (), recorded=Recorded("/cube/pose", POSE, "pose.position.x", max_age=0.5)
-)
-ARM = (observed("shoulder"), observed("elbow"), observed("shoulder", "velocity"))
-
-
-def described(*actions: ActionEntry, observations: tuple[ObservationEntry, ...] = (*ARM, CUBE), rate: float = 20.0):
-    return Description("arm", rate, observations, actions, (), {})
-
-
-def arrays(quantity: str, topic: str) -> tuple[ActionEntry, ...]:
-    return tuple(commanded(f"command.{i}", quantity, topic, path=f"data.{i}") for i in (0, 1))
-
-
-def named(quantity: str, topic: str, kind: str, path: str) -> tuple[ActionEntry, ...]:
-    return tuple(commanded(j, quantity, topic, kind, path, joint=j) for j in ("shoulder", "elbow"))
-
-
-def written(tmp_path: Path, policy: Description, urdf: str | None = None, **options: Any) -> tuple[Robot, str]:
-    """The robot that a drafted config describes, and its text."""
-    joints = None
-    if urdf is not None:
-        (tmp_path / "arm.urdf").write_text(urdf)
-        joints = read_urdf(tmp_path / "arm.urdf")
-    text = draft(policy, joints, "arm.urdf", **options)
-    (tmp_path / "my-arm.yaml").write_text(text)
-    robot = load_robot(tmp_path / "my-arm.yaml")
-    assert robot.mistakes_with(policy) == []
-    return robot, text
-
-
-STATE = "control_msgs/msg/JointTrajectoryControllerState"
-ROBOTS: dict[str, tuple[tuple[ActionEntry, ...], str, str, bool]] = {
-    "velocities": (arrays("velocity", "/arm/commands"), "velocity", "/arm/commands", False),
-    "positions": (arrays("position", "/arm/commands"), "position", "/arm/commands", False),
-    "trajectories": (
-        named("position", "/arm/joint_trajectory", TRAJECTORY, "points[0].positions"),
-        "trajectory",
-        "/arm/joint_trajectory",
-        False,
-    ),
-    "a controller's state": (
-        named("position", "/arm/controller_state", STATE, "reference.positions"),
-        "trajectory",
-        "/arm/joint_trajectory",
-        True,
-    ),
-    "an action's feedback": (
-        named(
-            "position",
-            "/arm/follow_joint_trajectory/_action/feedback",
-            "control_msgs/action/FollowJointTrajectory_FeedbackMessage",
-            "feedback.desired.positions",
-        ),
-        "follow",
-        "/arm/follow_joint_trajectory",
-        False,
-    ),
-    "a leader's joints": (
-        named("position", "/leader/joint_states", JOINT_STATE, "position"),
-        "trajectory",
-        "/joint_trajectory_controller/joint_trajectory",
-        True,
-    ),
-}
+from robot_bridge.robot.description import ActionEntry, ObservationEntry, Recorded, StartEntry
+from robot_bridge.robot.robot import OUTPUT_TYPES
 
 
 @pytest.mark.parametrize("kind", ROBOTS)
@@ -367,149 +285,3 @@ def test_names_given_by_hand(tmp_path: Path) -> None:
     robot, text = written(tmp_path, described(*arrays("velocity", "/c")), URDF, joints=["elbow", "shoulder"])
     assert robot.joints == {"command.0": "elbow", "command.1": "shoulder"}
     assert "names no joints" not in text
-
-
-NAMELESS = described(
-    ActionEntry("action_0", "position", "", 1.0, -1, 1),
-    observations=(ObservationEntry("observation_0/position", "", -1, 1, ()),),
-)
-BLIND = described(*arrays("velocity", "/c"), observations=(observed("shoulder", "velocity"),))
-
-
-@pytest.mark.parametrize(
-    ("policy", "urdf", "joints", "message"),
-    [
-        (NAMELESS, None, None, "have no names.*import the recordings with a layout"),
-        (
-            described(*arrays("velocity", "/c")),
-            URDF,
-            ["shoulder", "elbo"],
-            "unknown joint in arm.urdf: 'elbo': did you",
-        ),
-        (described(*arrays("velocity", "/c")), URDF, ["shoulder"], "--joints has 1 names: expected 2 different ones"),
-        (
-            described(commanded("hand.x", "position", "/target", POSE, "pose.position.x")),
-            None,
-            None,
-            r"commands were poses \(/target\)",
-        ),
-        (BLIND, None, ["shoulder", "elbow"], "no limits of joint 'shoulder' are known: there is no URDF"),
-        (BLIND, URDF, ["shoulder", "elbow"], "joint 'elbow' are known: it is continuous in arm.urdf, without limits"),
-        (BLIND, URDF, None, r"unknown joint in arm.urdf: 'command.0'.*give --joints"),
-        (
-            described(*arrays("velocity", "/c"), commanded("wrist", "effort", "/e")),
-            None,
-            None,
-            "commands efforts and other quantities",
-        ),
-    ],
-)
-def test_what_cannot_be_is_one_line(
-    tmp_path: Path, policy: Description, urdf: str | None, joints: list[str] | None, message: str
-) -> None:
-    with pytest.raises(UserError, match=message) as caught:
-        written(tmp_path, policy, urdf, joints=joints)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("<robot", "cannot be read as XML"),
-        ("<mujoco/>", "no URDF, but XML that begins with <mujoco>"),
-        ('<robot xmlns:xacro="http://www.ros.org/wiki/xacro"><xacro:arm/></robot>', "is a xacro file: make a URDF"),
-        (
-            '<robot><joint name="a" type="revolute"><limit lower="-pi"/></joint></robot>',
-            "limit of joint 'a' is no number",
-        ),
-        (None, "no such URDF"),
-    ],
-)
-def test_files_that_are_no_urdf(tmp_path: Path, text: str | None, message: str) -> None:
-    if text is not None:
-        (tmp_path / "arm.urdf").write_text(text)
-    with pytest.raises(UserError, match=message):
-        read_urdf(tmp_path / "arm.urdf")
-
-
-# The commands ---------------------------------------------------------------------------------------------------------
-
-
-def run_init(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
-    monkeypatch.setattr(sys, "argv", ["init", *map(str, arguments)])
-    init.main()
-
-
-def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "policy").mkdir()
-    (tmp_path / "policy/policy.json").write_text(described(*arrays("velocity", "/c")).to_json())
-    (tmp_path / "arm.urdf").write_text(URDF)
-    arguments = ["--policy", "policy", "--urdf", "arm.urdf", "--out", "my-arm.yaml"]
-    run_init(monkeypatch, *arguments)
-    told = capsys.readouterr().out
-    assert "/c (velocity)" in told
-    assert "next         python -m robot_bridge.check --policy policy --robot my-arm.yaml" in told
-    before = Path("my-arm.yaml").read_text()
-    assert f"{before.count('# REVIEW:')} places" in told
-    Path("my-arm.yaml").write_text(before + "# reviewed\n")
-    for wrong, message in (
-        (arguments, "my-arm.yaml exists, and may have been reviewed"),
-        ([*arguments[:-1], "my-arm"], "expected a file such as my-arm.yaml"),
-        (["--policy", "nowhere", "--out", "new.yaml"], "nowhere is no policy bundle"),
-    ):
-        with pytest.raises(SystemExit):
-            run_init(monkeypatch, *wrong)
-        error = capsys.readouterr().err
-        assert message in error
-        assert error.count("\n") == 1
-    assert Path("my-arm.yaml").read_text().endswith("# reviewed\n")
-    run_init(monkeypatch, *arguments, "--force")
-    assert Path("my-arm.yaml").read_text() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["arm.urdf", "my-arm.yaml", "policy"]
-
-
-@pytest.mark.parametrize("kind", ["velocities", "positions", "trajectories"])
-def test_check_finds_it_consistent_with_the_twin(tmp_path: Path, kind: str) -> None:
-    """Server, twin and check over real sockets; the twin has a cube."""
-    pytest.importorskip("websockets", reason="the robot extra is not installed")
-    pytest.importorskip("roslibpy", reason="the robot extra is not installed")
-    pytest.importorskip("mujoco", reason="the robot extra is not installed")
-    from robot_bridge.server import RosbridgeServer
-    from robot_bridge.simulation.model import Model
-    from robot_bridge.simulation.simulation import Simulation
-    from robot_bridge.transport import RosbridgeTransport
-
-    policy = described(*ROBOTS[kind][0])
-    body = '<body name="cube" pos="0.4 0 0"><freejoint/><geom size="0.02"/></body>'
-    (tmp_path / "scene.xml").write_text(
-        '<mujoco><compiler angle="radian"/><option gravity="0 0 0"/><worldbody><body name="one">'
-        '<joint name="shoulder" axis="0 0 1" range="-2.5 2" limited="true"/><geom size="0.05" pos="0.1 0 1"/>'
-        '<body name="two"><joint name="elbow" axis="0 1 0"/><geom size="0.05" pos="0.2 0 2"/></body></body>'
-        f"{body}</worldbody></mujoco>"
-    )
-    robot, _ = written(tmp_path, policy, URDF)
-    with RosbridgeServer(port=0) as server:
-        out, back = RosbridgeTransport(server.url), RosbridgeTransport(server.url)
-        world = Model(tmp_path / "scene.xml", robot)
-        simulation = Simulation(out, world, robot, say=lambda line: None, hold_dead_man=True)
-        simulation.open()
-        out.start()
-        back.start()
-        thread = threading.Thread(target=simulation.run)
-        thread.start()
-        try:
-            time.sleep(0.3)
-            patient = check.check(back, LinearPolicy(policy, np.zeros((2, 4))), robot, 1.0)
-        finally:
-            simulation.stop()
-            thread.join()
-            simulation.close()
-            back.close()
-            out.close()
-    busy = ("inference", "longest gap")  # on a busy machine
-    assert [text for mark, text in patient.lines if mark == "WRONG" and not any(word in text for word in busy)] == []
-    told = [text for mark, text in patient.lines if mark == "ok"]
-    assert "observation complete" in told
-    assert "2 joints are within their limits" in told
-    assert any(text.startswith(f"{robot.outputs[0].topic} is ") for text in told)

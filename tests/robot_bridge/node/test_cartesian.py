@@ -15,9 +15,9 @@ from robot_fakes import arm_policy
 from robot_bridge.errors import UserError
 from robot_bridge.guards.limits import JointLimits
 from robot_bridge.paths import angles, number_at, quaternion
-from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry
 from robot_bridge.robot.cartesian import AXES, PATHS, POSE
 from robot_bridge.robot.config import load_robot
+from robot_bridge.robot.description import ActionEntry, Description, ObservationEntry
 from robot_bridge.robot.robot import Input, Output
 from robot_bridge.robot.units import Unit
 from robot_bridge.simulation.controller import Host, Reference

@@ -14,7 +14,7 @@ from robot_bridge.guards.motion import MotionLimiter
 from robot_bridge.node.goals import SIGN_WITHIN
 from robot_bridge.node.joints import plan
 from robot_bridge.node.loop import run
-from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry
+from robot_bridge.robot.description import ActionEntry, Description, ObservationEntry
 from robot_bridge.robot.robot import Output
 from robot_bridge.transport import GoalStatus
 

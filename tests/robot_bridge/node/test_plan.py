@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from node_bench import DT, Bench
 from robot_fakes import LinearPolicy, arm_policy
 
-from robot_bridge.robot.bundle import Model
+from robot_bridge.robot.description import Model
 from robot_bridge.robot.robot import Output
 
 PER_ASKING = 100.0  # what is sent is PER_ASKING * (1 + number of the asking) + number of the action

@@ -12,7 +12,7 @@ pytest.importorskip("roslibpy", reason="the robot extra is not installed")
 from node_bench import DT, Bench, decelerates
 from robot_fakes import arm_policy, arm_robot
 
-from robot_bridge.guards.guards import Level
+from robot_bridge.guards.guard import Level
 from robot_bridge.node.observation import Observer
 from robot_bridge.robot.interlocks import DeadMan
 from robot_bridge.robot.robot import Input, Output

@@ -19,8 +19,8 @@ from robot_fakes import arm_policy
 from robot_bridge.guards.limits import JointLimits
 from robot_bridge.node.goals import GRIPPER_EVERY
 from robot_bridge.paths import number_at
-from robot_bridge.robot.bundle import StartEntry
 from robot_bridge.robot.cartesian import CARTESIAN, PATHS, TWISTS
+from robot_bridge.robot.description import StartEntry
 from robot_bridge.robot.interlocks import JOY, ControllerCheck, DeadMan, Interlock, Start
 from robot_bridge.robot.robot import GRIPPERS, LEADING, Output, OutputKind
 from robot_bridge.transport import GoalStatus

@@ -10,7 +10,7 @@ import pytest
 from node_bench import DT, Bench, decelerates
 from robot_fakes import arm_policy
 
-from robot_bridge.robot.bundle import StartEntry
+from robot_bridge.robot.description import StartEntry
 from robot_bridge.robot.interlocks import DeadMan, Interlock, Start
 from robot_bridge.robot.robot import Output
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robot_bridge.guards.decision import Verdict
-from robot_bridge.guards.guards import Level
+from robot_bridge.guards.guard import Level
 from robot_bridge.node.states import REPEATS, States
 
 WHY = Verdict("stale", Level.STOP, "input is missing")

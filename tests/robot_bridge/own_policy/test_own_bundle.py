@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from own_bundle import bundled
 
 pytest.importorskip("onnx", reason="the onnx extra is not installed")
 pytest.importorskip("onnxruntime", reason="the onnx extra is not installed")
 import onnx
 from onnx_models import answer, write
 
-from robot_bridge import bundle
 from robot_bridge.draft.document import draft
 from robot_bridge.errors import UserError
 from robot_bridge.robot.bundle import Policy
@@ -40,12 +40,7 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*options: str) -> Policy:
-    """The command; the bundle is in policy/."""
-    argv = ["bundle", "--model", "my.onnx", "--numbers", "arm.yaml", "--out", "policy", *options]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", argv)
-        bundle.main()
-    return Policy.load("policy")
+    return bundled("my.onnx", *options)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *options: str) -> str:

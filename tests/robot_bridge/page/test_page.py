@@ -25,7 +25,7 @@ from robot_bridge.errors import UserError
 from robot_bridge.guards.limits import JointLimits
 from robot_bridge.page.server import PAGES, OperatorPage
 from robot_bridge.page.view import view
-from robot_bridge.robot.bundle import StartEntry
+from robot_bridge.robot.description import StartEntry
 from robot_bridge.robot.interlocks import DeadMan, Interlock
 from robot_bridge.robot.robot import Output
 from robot_bridge.run import open_page

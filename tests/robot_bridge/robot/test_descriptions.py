@@ -13,7 +13,7 @@ import pytest
 from robot_fakes import arm_policy
 
 from robot_bridge.errors import UserError
-from robot_bridge.robot.bundle import CHECKSUM, Description, NoveltyScore
+from robot_bridge.robot.description import CHECKSUM, Description, NoveltyScore
 
 GOOD = replace(
     arm_policy().description,

@@ -11,8 +11,8 @@ import yaml
 
 from robot_bridge.errors import UserError
 from robot_bridge.guards.limits import PRESETS
-from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry
 from robot_bridge.robot.config import config_dir, load_robot
+from robot_bridge.robot.description import ActionEntry, Description, ObservationEntry
 from robot_bridge.robot.interlocks import ControllerCheck, DeadMan, Start
 from robot_bridge.robot.robot import Robot, simulated
 

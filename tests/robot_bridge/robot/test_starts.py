@@ -11,7 +11,7 @@ import pytest
 from robot_fakes import arm_policy
 
 from robot_bridge.errors import UserError
-from robot_bridge.robot.bundle import CHECKSUM, Description, StartEntry
+from robot_bridge.robot.description import CHECKSUM, Description, StartEntry
 from robot_bridge.robot.starts import start_entries
 
 NAMES = ["a/position", "b/position", "a/velocity", "cube_x/position"]

@@ -13,7 +13,7 @@ from robot_fakes import arm_policy, arm_robot
 
 from robot_bridge.node import loop
 from robot_bridge.node.policy_node import PolicyNode
-from robot_bridge.robot.bundle import StartEntry
+from robot_bridge.robot.description import StartEntry
 from robot_bridge.robot.interlocks import JOY, ControllerCheck, DeadMan, Interlock, Start
 from robot_bridge.robot.robot import Input, Output
 from robot_bridge.server import RosbridgeServer

@@ -22,8 +22,8 @@ from robot_bridge.guards.limits import JointLimits
 from robot_bridge.node import loop
 from robot_bridge.node.policy_node import PolicyNode
 from robot_bridge.paths import number_at
-from robot_bridge.robot.bundle import ActionEntry, Description, ObservationEntry
 from robot_bridge.robot.config import load_robot
+from robot_bridge.robot.description import ActionEntry, Description, ObservationEntry
 from robot_bridge.robot.robot import Input, Output, OutputKind, Robot
 from robot_bridge.server import RosbridgeServer
 from robot_bridge.simulation.controller import Host, Reference

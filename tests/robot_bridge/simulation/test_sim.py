@@ -24,7 +24,7 @@ from lapo_tf.tasks import load_task
 from robot_bridge.errors import UserError
 from robot_bridge.node.loop import run_lock_step
 from robot_bridge.node.policy_node import PolicyNode
-from robot_bridge.robot.bundle import Model
+from robot_bridge.robot.description import Model
 from robot_bridge.robot.robot import Input, Output, Robot, simulated
 from robot_bridge.server import RosbridgeServer
 from robot_bridge.simulation.environment import make_environment
