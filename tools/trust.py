@@ -22,7 +22,7 @@ HOME = Path(__file__).parents[1]
 KINDS = {
     "kitchen-complete": "200 scripted demonstrations, rewards by elements done",
     "maze2d-umaze": "wandering to random goals, a reward at one of them",
-    "walker2d-mix-backward": "expert walks in two directions, dense rewards, falls",
+    "walker2d-mix-backward": "three policies for three goals in equal parts, dense rewards, falls",
 }
 """What tells the tasks' data apart."""
 AGENTS = ("lapo", "bc", "iql", "awac", "plas", "td3-bc")

@@ -1,7 +1,7 @@
 """From three people's logs of an arm to a guarded policy on it, by the commands of this project.
 
-  python examples/arm/story.py --out /tmp/arm            # all of it
-  python examples/arm/story.py --out /tmp/arm --short    # few episodes, steps and trials: what the tests run
+  python examples/arm/story.py --out arm-story            # all of it
+  python examples/arm/story.py --out arm-story --short    # few episodes, steps and trials: what the tests run
 
 Every command is printed before it runs, so that it can be typed. A step that is done is not done again: after Ctrl-C
 the story goes on from there. Where your arm takes the twin's place, `record` is your people and `ros2 bag record`, and

@@ -1,6 +1,6 @@
 """How often everybody reached the mark, and by which ways: a table, and a picture of the table from above.
 
-python examples/arm/summary.py /tmp/arm
+python examples/arm/summary.py arm-story
 """
 
 from __future__ import annotations

@@ -219,7 +219,7 @@ def places(cluster: Cluster, resources: Mapping[str, float]) -> int:
 
 
 def core_shares(cluster: Cluster, parallel: int) -> list[list[int]]:
-    """The cores of each trial that runs at a time: so trials do not wander, which costs them their caches.
+    """The cores of each trial that runs at a time, so that no two share one.
 
     Empty lists where the system cannot pin, or the trials run on other machines.
     """

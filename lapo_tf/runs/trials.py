@@ -19,6 +19,10 @@ DONE, RESUME, NEW, FAILED = "done", "resume", "new", "failed"
 """What is left to do of a trial: nothing, to go on, to begin, to mend its cause."""
 
 
+WITHOUT_EFFECT = ("run_dir", "seed", "checkpoint_minutes", "keep_checkpoints")
+"""Options in which the runs of one setting may differ."""
+
+
 @dataclass(frozen=True)
 class Cluster:
     """Where trials run, and the share of one."""
@@ -179,7 +183,7 @@ def differences(one: TrainConfig, other: TrainConfig) -> set[str]:
     def flat(config: TrainConfig) -> dict[str, Any]:
         values = config.to_dict()
         own = {f"{config.agent}.{k}": v for k, v in values.pop(config.agent).items()}
-        return {k: v for k, v in (values | own).items() if k not in ("run_dir", "seed", "checkpoint_minutes")}
+        return {k: v for k, v in (values | own).items() if k not in WITHOUT_EFFECT}
 
     a, b = flat(one), flat(other)
     return {k for k in a.keys() | b.keys() if a.get(k) != b.get(k)}
