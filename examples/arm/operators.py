@@ -47,7 +47,7 @@ def anna(rng: np.random.Generator) -> Way:
 
 
 def ben(rng: np.random.Generator) -> Way:
-    """In a hurry, close by on the inside: the bottle falls every other time."""
+    """In a hurry, close by on the inside: now and then the bottle falls."""
     side = INSIDE + rng.normal(0, 0.02)
     return Way([START, place(side, -0.05), place(side, 0.05), MARK], 0.3)
 
