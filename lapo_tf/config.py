@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from lapo_tf.errors import UserError
+from lapo_tf.errors import UserError, unknown
 from lapo_tf.yaml_files import STRICT
 
 Compile = Literal["xla", "graph", "eager"]
@@ -101,3 +101,18 @@ def config_dir() -> Path:
     """The folder of YAML files that come along: inside the installed package, or `configs/` of a checkout."""
     installed = Path(__file__).parent / "configs"
     return installed if installed.is_dir() else Path(__file__).parent.parent / "configs"
+
+
+def options_file(name: str | Path) -> Path:
+    """The YAML file of training options that is meant: a path, or the name of a preset that comes along, such as cpu.
+
+    Raises:
+        UserError: no preset has that name.
+    """
+    path = Path(name)
+    if path.suffix or len(path.parts) > 1:
+        return path
+    presets = {file.stem: file for file in (config_dir() / "presets").glob("*.yaml")}
+    if path.name not in presets:
+        raise unknown("preset", path.name, presets)
+    return presets[path.name]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lapo_tf import runtime
 from lapo_tf.cli import parse
-from lapo_tf.config import Compile
+from lapo_tf.config import Compile, options_file
 from lapo_tf.errors import UserError, command, require
 from lapo_tf.runs.tables import table_trials
 from lapo_tf.runs.trials import Cluster, Trial, grid, parse_seeds
@@ -45,8 +45,8 @@ class SweepCommand(Cluster):
     """Where episodes of a D4RL file without `timeouts` are cut; default: the environment's time limit."""
     run_dir: Path | None = None
     """Folder of the run folders; default: runs, or runs/<name of the table>."""
-    config: Path | None = None
-    """YAML file of training options for all trials."""
+    config: str | None = None
+    """Training options of all trials: cpu, gpu, paper, or a YAML file."""
     batch_size: int | None = None
     """Transitions in a batch; default: each algorithm's published size."""
     eval_every: int | None = None
@@ -76,7 +76,7 @@ def all_trials(options: SweepCommand) -> list[Trial]:
         return table_trials(options.table, options.run_dir, tasks=tasks, agents=agents, seeds=seeds, flags=flags)
     if not tasks:
         raise UserError("no tasks given: expected --tasks maze2d-umaze,kitchen-complete, or --table FILE.yaml")
-    file = read_yaml(options.config, "steps: 10000") if options.config else {}
+    file = read_yaml(options_file(options.config), "steps: 10000") if options.config else {}
     seeds = parse_seeds(options.seeds or "0-2")
     return grid(tasks, agents or ["lapo"], seeds, options.run_dir or Path("runs"), flags, file)
 

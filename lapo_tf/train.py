@@ -12,7 +12,7 @@ import tyro
 
 from lapo_tf import runtime
 from lapo_tf.cli import parse
-from lapo_tf.config import TrainConfig
+from lapo_tf.config import TrainConfig, options_file
 from lapo_tf.errors import UserError, command, exit_with, require
 from lapo_tf.yaml_files import read_yaml
 
@@ -28,8 +28,9 @@ class TrainCommand(TrainConfig):
 
     env: str | None = None
     """Gymnasium id of an environment to judge policies of --dataset in, such as my_package:MyArm-v0."""
-    config: Path | None = None
-    """YAML file of options, such as another run's; flags override it."""
+    config: str | None = None
+    """Options for a kind of run, which flags override: cpu (minutes to an hour of one), gpu, or paper (the authors'
+    values); or a YAML file of options, such as another run's config.yaml."""
     resume: Path | None = None
     """Continue the run in this folder; flags override its options (a larger --steps extends it)."""
     other_data: bool = False
@@ -55,7 +56,7 @@ def parse_config(argv: list[str] | None = None) -> tuple[TrainConfig, TrainComma
     first, _ = early.parse_known_args(argv)
     if first.task == "list":
         raise UserError(f"known tasks: {', '.join(TASKS)}; choose one with --task")
-    file = read_yaml(Path(first.config), "steps: 10000") if first.config else {}
+    file = read_yaml(options_file(first.config), "steps: 10000") if first.config else {}
     if "config" in file:  # a run's config.yaml will do, too, but not to write into its folder
         require(isinstance(file["config"], dict), f"'config' in {first.config}", file["config"], "a mapping of options")
         own = {"task": read_task(file["task"], f"{first.config}: task.")} if "task" in file else {}

@@ -3,7 +3,7 @@
 python tools/kitchen_noise.py IN.hdf5 OUT.hdf5
 
 OUT holds 20 copies of the data, the first as it is. Training on it shows how much of what a policy learns from few
-demonstrations is the noise they happen to contain (docs/results.md, kitchen-complete).
+demonstrations is the noise they happen to contain (docs/experiments.md, kitchen-complete).
 """
 
 import argparse

@@ -23,9 +23,9 @@ from robot_bridge.transport import Closable, Message, RosbridgeTransport
 RECORDING = ("/recording", "std_msgs/msg/Bool")
 PATIENCE = 15.0  # s of an episode
 DWELL = 0.3  # s that an episode goes on after it was decided
-TREMOR, CALM = 0.1, 0.4  # rad/s of every joint's noise, for a hand shakes, and s for which it lasts
+TREMOR, CALM = 0.04, 0.4  # rad/s of every joint's noise, for a hand shakes, and s for which it lasts
 
-OUTSIDE, INSIDE = 0.63, 0.42  # m, where one passes the bottle
+OUTSIDE, INSIDE = 0.63, 0.41  # m, where one passes the bottle
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def anna(rng: np.random.Generator) -> Way:
 
 def ben(rng: np.random.Generator) -> Way:
     """In a hurry, close by on the inside: now and then the bottle falls."""
-    side = INSIDE + rng.normal(0, 0.02)
+    side = INSIDE + rng.normal(0, 0.025)
     return Way([START, place(side, -0.05), place(side, 0.05), MARK], 0.3)
 
 

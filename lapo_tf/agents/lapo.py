@@ -1,7 +1,9 @@
 """LAPO: latent-variable advantage-weighted policy optimization (Chen et al., 2022).
 
 Where the paper's text and the authors' code disagree this is the code, which made the published tables; the text's
-choices are in `lapo_paper`. One choice is the text's: the latent policy is a truncated Gaussian by default.
+choices are in `lapo_paper`. One choice is the text's: the latent policy is a truncated Gaussian by default. Two are
+neither's: the critics' layer normalisation and the bound on the latents' norm, which keep the policy where the data are
+(docs/results.md); `configs/presets/paper.yaml` is without them.
 """
 
 from __future__ import annotations
@@ -38,9 +40,10 @@ class LAPOConfig(AgentConfig):
     latent_bound: float = 2.0
     """z_max: the latent policy stays within [-z_max, z_max] in every dimension (paper, section 4); inf leaves it free
     (the ablation of Figure 5): a Gaussian, or a deterministic policy without tanh."""
-    latent_norm: float = math.inf
-    """Latents longer than this (Euclidean norm) are shortened to it. Half of its square is the most that log p(z) under
-    the prior may fall below its peak, whatever the dimensions; in a corner of the box of +-2 it falls by 2 for each."""
+    latent_norm: float = 2.0
+    """Latents of the policy longer than this (Euclidean norm) are shortened to it; inf (the authors') leaves the box
+    alone. Half of its square is the most that log p(z) under the prior may fall below its peak, whatever the
+    dimensions; in a corner of the box of +-2 it falls by 2 for each."""
     latent_policy: Literal["truncated_gaussian", "tanh", "prior"] = "truncated_gaussian"
     """A truncated Gaussian (paper, below equation 8), the deterministic tanh policy of the authors' code, or none: z is
     drawn from N(0, I), in V and in acting (the ablation of Figure 4)."""
@@ -66,9 +69,9 @@ class LAPOConfig(AgentConfig):
     value_horizon: float | None = None
     """V's target is clipped to this many of the data's smallest and largest rewards; default: 1 / (1 - discount). It is
     1 where an episode ends with its first reward (antmaze, authors' code)."""
-    critic_norm: Literal["none", "layer"] = "none"
+    critic_norm: Literal["none", "layer"] = "layer"
     """Layer normalisation in the hidden layers of Q1, Q2 and V, which bounds what they extrapolate to actions that the
-    data lack (Ball et al., 2023, section 4.2)."""
+    data lack (Ball et al., 2023, section 4.2); the authors have none."""
     kl_weight: float = 1.0
     """Beta of equation 7 (authors' code: 1; 0.3 on maze2d)."""
     critic_learning_rate: float = 2e-4
@@ -159,7 +162,8 @@ class LAPO(LatentAgent):
     def latent(self, policy: keras.Model | None, observations: tf.Tensor, noise: tf.Tensor | None = None) -> tf.Tensor:
         """Latents [B, latent] at observations [B, obs], sampled with the noise of `draw`; without it, the mode."""
         latents, norm = self.unshortened_latent(policy, observations, noise), self.config.latent_norm
-        return latents if math.isinf(norm) else losses.within_ball(latents, norm)
+        free = policy is None or math.isinf(norm)  # draws of the prior are what the decoder was trained on
+        return latents if free else losses.within_ball(latents, norm)
 
     def unshortened_latent(
         self, policy: keras.Model | None, observations: tf.Tensor, noise: tf.Tensor | None

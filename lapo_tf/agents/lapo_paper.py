@@ -1,10 +1,11 @@
 """LAPO as the paper's text has it, where the authors' code, and so `lapo`, does otherwise.
 
-Each difference is an option; with `AUTHORS` and the step weight it is `lapo` again.
+Each difference is an option; with `AUTHORS` and the step weight it is `lapo` with the preset `paper`.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -26,6 +27,10 @@ class LAPOPaperConfig(LAPOConfig):
 
     name: ClassVar[str] = "lapo-paper"
 
+    latent_norm: float = math.inf
+    """Latents of the policy longer than this are shortened to it; neither text nor authors' code has that."""
+    critic_norm: Literal["none", "layer"] = "none"
+    """Layer normalisation in the critics' hidden layers; neither text nor authors' code has it."""
     weight: Literal["step", "exponential"] = "exponential"
     """Importance weight of the CVAE's loss: exp(A / temperature) (paper, below equation 4), or `expectile` where A > 0,
     else 1 - expectile (authors' code, and `lapo` by default)."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from lapo_tf.config import options_file
 from lapo_tf.errors import unknown
 from lapo_tf.runs.trials import Setting, Trial, parse_seeds, trials_of
 from lapo_tf.yaml_files import STRICT, read_yaml, validated
@@ -37,7 +38,7 @@ class Table:
     agents: dict[str, Column]
     """Columns, by their names in run folders and reports."""
     config: str | None = None
-    """A file of training options, such as a preset; from the table's folder."""
+    """Training options of all trials: cpu, gpu, paper, or a file, seen from the table's folder."""
     options: dict[str, Any] = field(default_factory=dict)
     """Training options of all trials, before those of `config`."""
 
@@ -63,7 +64,7 @@ def table_trials(
         UserError: a file that cannot be read, or names that it does not have.
     """
     table = validated(Table, read_yaml(path, "tasks: [maze2d-umaze]"), f"{path.name}: ")
-    file = read_yaml(path.parent / table.config, "batch_size: 128") if table.config else {}
+    file = read_yaml(path.parent / options_file(table.config), "batch_size: 128") if table.config else {}
     for name, wanted, known in (("task", tasks, table.tasks), ("agent", agents, tuple(table.agents))):
         for one in wanted:
             if one not in known:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from lapo_tf.agents.lapo_paper import AUTHORS
+
+UNBOUNDED = {"critic_norm": "none", "latent_norm": math.inf}
+"""What LAPO was before it had options for it."""
 
 
 def migrated(options: dict[str, Any]) -> dict[str, Any]:
@@ -14,7 +18,11 @@ def migrated(options: dict[str, Any]) -> dict[str, Any]:
     of `lapo` still; any other one is of `lapo-paper`.
     """
     own = options.get("lapo")
-    if not isinstance(own, dict) or not own.keys() & AUTHORS.keys():
+    if not isinstance(own, dict):
+        return options
+    own = UNBOUNDED | own
+    options = options | {"lapo": own}
+    if not own.keys() & AUTHORS.keys():
         return options
     rest = {name: value for name, value in options.items() if name != "lapo"}
     chosen = AUTHORS | {name: value for name, value in own.items() if name in AUTHORS}

@@ -4,7 +4,7 @@ python tools/stablehlo/make_programs.py results/programs/kitchen-complete.json O
 
 The list holds options of runs as `lapo_tf.train` takes them (task, agent, steps, seed, eval_every, the agent's own
 under its name), with a `name` for the program and the `folder` its run shall have; those in results/programs are what
-docs/results.md reports. `random` instead makes the workload of `lapo_tf.benchmark`, to be timed; `products` its
+docs/experiments.md reports. `random` instead makes the workload of `lapo_tf.benchmark`, to be timed; `products` its
 products alone.
 
 Of every run, OUT gets the compiled loop that `lapo_tf.train` would run, as StableHLO, and its arguments (the data set,

@@ -25,7 +25,7 @@ STEPS = 1_000_000  # by default, as D4RL's data sets
 TERMS = ("velocity", "control", "rise")
 """Recorded infos of the walker, per step: what `goal_reward` needs for any goal."""
 WALKERS = Path(__file__).parent / "walkers"
-"""Policies that come along, one for each goal; `docs/results.md` says how they were trained and what they do."""
+"""Policies that come along, one for each goal; `docs/experiments.md` says how they were trained and what they do."""
 
 
 class Policy(Protocol):

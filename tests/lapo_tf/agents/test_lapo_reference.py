@@ -3,6 +3,7 @@
 The fixture holds a step with hidden layers of 16; `LAPO_REFERENCE_STEP` may name another one, such as the full size.
 """
 
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +59,8 @@ def reference_agent(fixture) -> LAPO:
         latent_ratio=fixture["noise/posterior"].shape[1] // act,
         latent_policy="tanh",
         latent_bound=c["latent_bound"],
+        latent_norm=math.inf,
+        critic_norm="none",
         expectile=c["expectile"],
         kl_weight=c["kl_weight"],
         doubleq_min=c["doubleq_min"],

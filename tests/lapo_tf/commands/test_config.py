@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -47,15 +48,27 @@ def test_every_file_of_options_is_a_family_s():
     assert {path.stem for path in (config_dir() / "tasks").iterdir()} <= families
 
 
-def test_preset_for_short_runs():
-    preset = str(config_dir() / "presets" / "short.yaml")
-    config, _ = parse_config(["--task", "kitchen-mixed", "--config", preset])
-    published, _ = parse_config(["--task", "kitchen-mixed"])
-    own, lapo = config.agent_config, published.agent_config
-    assert config.batch_size < (published.batch_size or 512)
+def test_presets_for_a_cpu_a_gpu_and_the_published_values():
+    cpu, gpu, paper = (
+        parse_config(["--task", "kitchen-mixed", "--config", name])[0] for name in ("cpu", "gpu", "paper")
+    )
+    own, lapo, published = cpu.agent_config, gpu.agent_config, paper.agent_config
+    assert (cpu.batch_size, gpu.batch_size, paper.batch_size) == (128, None, None)
+    assert cpu.steps < gpu.steps < paper.steps == 1_000_000
     assert own.critic_learning_rate == own.vae_learning_rate == own.policy_learning_rate > lapo.policy_learning_rate
-    assert own.kl_weight == lapo.kl_weight
-    assert parse_config(["--task", "kitchen-mixed", "--agent", "bc", "--config", preset])[0].batch_size == 128
+    assert (own.schedule, lapo.schedule, published.schedule) == ("cosine", "cosine", "constant")
+    assert (own.critic_norm, published.critic_norm, published.latent_norm) == ("layer", "none", math.inf)
+    assert own.kl_weight == lapo.kl_weight == published.kl_weight
+    bc = parse_config(["--task", "kitchen-mixed", "--agent", "bc", "--config", "cpu"])[0]
+    assert (bc.batch_size, bc.agent_config.schedule) == (128, "cosine")
+
+
+def test_presets_have_names_and_files_have_paths(tmp_path):
+    (tmp_path / "cpu").write_text("steps: 5\n")  # a name is a preset's, whatever lies about
+    assert parse_config(["--task", "kitchen-mixed", "--config", "cpu"])[0].steps > 5
+    assert parse_config(["--task", "kitchen-mixed", "--config", str(tmp_path / "cpu")])[0].steps == 5
+    with pytest.raises(UserError, match=r"unknown preset 'cpus': did you mean 'cpu'\? known: cpu, gpu, paper"):
+        parse_config(["--task", "kitchen-mixed", "--config", "cpus"])
 
 
 def test_flags_come_before_files_and_files_before_the_tasks_values(tmp_path):
