@@ -43,8 +43,8 @@ class Size:
     trials: int
 
 
-FULL = Size(40, {"lapo": 6000, "bc": 2000, "iql": 4000}, 3000, 20)
-SHORT = Size(12, {"lapo": 3000, "bc": 1500}, 0, 4)
+FULL = Size(40, {"lapo": 2000, "bc": 2000, "iql": 1500}, 3000, 20)
+SHORT = Size(12, {"lapo": 1200, "bc": 1500}, 0, 4)
 
 
 class Story:

@@ -388,3 +388,11 @@ def test_the_papers_text_is_what_lapo_paper_is_by_default():
         vars(LAPOPaperConfig(**AUTHORS, weight="step"))
         == vars(LAPOConfig(critic_norm="none", latent_norm=math.inf)) | AUTHORS
     )
+
+
+def test_draws_of_the_prior_are_not_shortened():
+    """The decoder was trained on them, and the ablation of Figure 4 is about them."""
+    config = replace(SMALL, latent_policy="prior", latent_norm=0.1)
+    agent = LAPO(config, AgentSpec(OBS, ACT, Scaling.identity(OBS, ACT)))
+    noise = tf.random.stateless_normal((5, agent.latent_dim), (1, 2))
+    np.testing.assert_array_equal(agent.latent(None, tf.zeros((5, OBS)), noise), noise)

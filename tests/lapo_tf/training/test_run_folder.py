@@ -329,10 +329,14 @@ def test_runs_of_the_version_before(tmp_path):
         config = RunFolder.open(tmp_path / "run").config()
         assert config.agent == agent_name
         assert own.items() <= vars(config.agent_config).items()
+        assert (config.agent_config.critic_norm, config.agent_config.latent_norm) == ("none", np.inf)  # no options then
         assert agent_name == "lapo" or chosen.items() <= vars(config.agent_config).items()
     values["config"]["lapo"] = own
     (tmp_path / "run/config.yaml").write_text(yaml.safe_dump(values))
     assert RunFolder.open(tmp_path / "run").config().agent == "lapo"
+    values["config"]["lapo"] = own | {"critic_norm": "layer", "latent_norm": 2.0}
+    (tmp_path / "run/config.yaml").write_text(yaml.safe_dump(values))
+    assert RunFolder.open(tmp_path / "run").config().agent_config.critic_norm == "layer"
 
 
 def test_a_failed_save_leaves_the_old_checkpoint(tmp_path, state):
