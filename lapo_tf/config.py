@@ -110,7 +110,7 @@ def options_file(name: str | Path) -> Path:
         UserError: no preset has that name.
     """
     path = Path(name)
-    if path.suffix or len(path.parts) > 1:
+    if path.suffix or len(path.parts) != 1:
         return path
     presets = {file.stem: file for file in (config_dir() / "presets").glob("*.yaml")}
     if path.name not in presets:
