@@ -8,11 +8,8 @@ import numpy as np
 MARK, STANDS = np.array([0.5, 0.25, 0.1]), np.array([0.5, 0.0])  # m: where to go, and where the bottle stands
 NEAR, SHIFTED = 0.05, 0.005  # m: of the tool from the mark, and of the bottle
 STRIDE, END = 0.05, 5.0  # m that earn 1, and what the end earns or costs
-CLOSE, DEEPER, COST = (
-    0.10,
-    0.03,
-    2.0,
-)  # m from the bottle's middle where it costs, and what so many m deeper cost a step
+CLOSE = 0.10  # m from the bottle's middle, nearer than which a step costs
+STEEP = 2.0 / 0.03  # what it costs for each m of that
 UPRIGHT = 0.9  # cosine of the bottle's tilt
 
 
@@ -33,5 +30,5 @@ def reach(episode):
     lost = np.logical_or.accumulate(fallen(bottle))[1:]
     reached = (distance[1:] <= NEAR) & ~lost
     close = np.maximum(0.0, CLOSE - np.linalg.norm(tool[1:, :2] - STANDS, axis=1))
-    rewards = (distance[:-1] - distance[1:]) / STRIDE - COST * close / DEEPER + END * reached - END * lost
+    rewards = (distance[:-1] - distance[1:]) / STRIDE - STEEP * close + END * reached - END * lost
     return rewards, reached | lost

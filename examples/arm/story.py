@@ -43,7 +43,7 @@ class Size:
     trials: int
 
 
-FULL = Size(40, {"lapo": 2000, "bc": 2000, "iql": 1500}, 3000, 20)
+FULL = Size(40, {"lapo": 2000, "bc": 2000, "iql": 4000}, 3000, 20)
 SHORT = Size(12, {"lapo": 1200, "bc": 1500}, 0, 4)
 
 
@@ -189,6 +189,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="few episodes, steps and trials")
     parser.add_argument("--film", action="store_true", help="film LAPO's policy on the twin")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what runs beside ends, too
     Story(args.out, SHORT if args.short else FULL).tell(args.film)
 
 

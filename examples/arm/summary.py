@@ -56,7 +56,7 @@ def table(found: dict[str, list[dict[str, Any]]]) -> Iterable[str]:
 
 def draw(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
     """Everybody's ways, from above."""
-    figure, axes = plt.subplots(1, len(found), figsize=(2.2 * len(found), 4.2), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, len(found), figsize=(2.2 * len(found), 5.0), sharey=True, layout="constrained")
     for ax, (name, trials) in zip(axes, found.items(), strict=True):
         for t in trials:
             places = np.array(t["path"])
