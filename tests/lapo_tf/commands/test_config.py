@@ -63,6 +63,17 @@ def test_presets_for_a_cpu_a_gpu_and_the_published_values():
     assert (bc.batch_size, bc.agent_config.schedule) == (128, "cosine")
 
 
+@pytest.mark.parametrize("preset", ["cpu", "gpu", "paper"])
+def test_every_agent_takes_every_preset(preset):
+    values = yaml.safe_load((config_dir() / "presets" / f"{preset}.yaml").read_text())
+    for agent in AGENTS:
+        config = parse_config(["--task", "maze2d-large", "--agent", agent, "--config", preset])[0]
+        assert config.steps == values["steps"]
+        for name, value in values.get(agent, {}).items():
+            assert getattr(config.agent_config, name) == value
+    assert set(AGENTS) <= values.keys() or preset == "paper"  # nobody was forgotten
+
+
 def test_presets_have_names_and_files_have_paths(tmp_path):
     (tmp_path / "cpu").write_text("steps: 5\n")  # a name is a preset's, whatever lies about
     assert parse_config(["--task", "kitchen-mixed", "--config", "cpu"])[0].steps > 5
