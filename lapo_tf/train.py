@@ -29,8 +29,8 @@ class TrainCommand(TrainConfig):
     env: str | None = None
     """Gymnasium id of an environment to judge policies of --dataset in, such as my_package:MyArm-v0."""
     config: str | None = None
-    """Options that flags override: a preset (cpu: 30,000 small steps, minutes; gpu: 250,000; paper: LAPO as published) or
-    a YAML file, such as another run's config.yaml."""
+    """Options that flags override: a preset (cpu: 30,000 small steps, minutes; gpu: 250,000; paper: LAPO as
+    published) or a YAML file, such as another run's config.yaml."""
     resume: Path | None = None
     """Continue the run in this folder; flags override its options (a larger --steps extends it)."""
     other_data: bool = False
