@@ -56,6 +56,7 @@ class Arm:
         self.transport = RosbridgeTransport(url)
         self._latest: dict[str, Message] = {}
         self._states: queue.Queue[State] = queue.Queue()
+        self._newest: State | None = None
         self._sent = np.zeros(len(JOINTS))  # positions that were commanded last
         for topic, kind in (STATES, TOOL, BOTTLE):
             self.transport.subscribe(topic, kind, lambda message, topic=topic: self._receive(topic, message))
@@ -79,16 +80,21 @@ class Arm:
         )
 
     def state(self) -> State:
-        """The next state; the newest, where several have come."""
-        state = self._states.get(timeout=30.0)
-        while not self._states.empty():
-            state = self._states.get()
-        return state
+        """The next state; the newest, where several have come. In lock-step it comes once a command was given."""
+        self._newest = self._states.get(timeout=30.0)
+        return self.newest
+
+    @property
+    def newest(self) -> State:
+        """The newest state that has come."""
+        while self._newest is None or not self._states.empty():
+            self._newest = self._states.get(timeout=30.0)
+        return self._newest
 
     def take(self) -> None:
         """Become the one who commands the arm, from where it stands."""
         self._commands = self.transport.advertise(*COMMAND)
-        self._before = self.state()
+        self._before = self.newest
         self._sent = self._before.q
 
     def command(self, state: State, velocity: np.ndarray) -> None:
@@ -112,7 +118,7 @@ class Arm:
 
     def go(self, q: np.ndarray) -> None:
         """Move to joint positions [6] on the straight way between."""
-        state = self.state()
+        state = self.newest
         while np.abs(q - state.q).max() > 0.01:
             wanted = 5.0 * (q - self._sent)
             self.command(state, wanted * min(1.0, RETURN / np.abs(wanted).max()) if wanted.any() else wanted)
@@ -120,7 +126,7 @@ class Arm:
 
     def go_over(self, kinematics: Kinematics, place: np.ndarray) -> None:
         """Move the tool to a place [3] from above, over the bottle."""
-        for above in (self.state().tool + OVER, place + OVER, place):
+        for above in (self.newest.tool + OVER, place + OVER, place):
             self.go(kinematics.reach(above))
 
     def call(self, service: str) -> tuple[bool, str]:
@@ -138,9 +144,10 @@ class Arm:
 
     def reset(self, home: np.ndarray) -> None:
         """Put the bottle back, and the twin to its home pose [6]. On a real table, somebody does."""
+        before = self.newest.time
         self.call("/sim/reset")
-        while np.abs(self.state().q - home).max() > 0.02:
-            pass  # states of before were still on their way
+        while self.newest.time <= before or np.abs(self.newest.q - home).max() > 0.02:
+            self.state()  # those of before were still on their way
 
     def close(self) -> None:
         """Leave."""

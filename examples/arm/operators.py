@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +25,10 @@ DWELL = 0.3  # s that an episode goes on after it was decided
 TREMOR, CALM = 0.04, 0.4  # rad/s of every joint's noise, for a hand shakes, and s for which it lasts
 
 OUTSIDE, INSIDE = 0.63, 0.41  # m, where one passes the bottle
+SPEED = 0.2  # m/s
 
-
-@dataclass(frozen=True)
-class Way:
-    """What an operator is up to: places of the tool from start to end, m, and the speed, m/s."""
-
-    places: list[np.ndarray]
-    speed: float
+Way = list[np.ndarray]
+"""What an operator is up to: places of the tool from start to end, m."""
 
 
 def place(x: float, y: float) -> np.ndarray:
@@ -43,19 +38,19 @@ def place(x: float, y: float) -> np.ndarray:
 def anna(rng: np.random.Generator) -> Way:
     """Steady, round the outside, with room to spare."""
     side = OUTSIDE + rng.normal(0, 0.01)
-    return Way([START, place(side, -0.05), place(side, 0.05), MARK], 0.2)
+    return [START, place(side, -0.05), place(side, 0.05), MARK]
 
 
 def ben(rng: np.random.Generator) -> Way:
-    """In a hurry, close by on the inside: now and then the bottle falls."""
+    """Close by on the inside: now and then the bottle falls."""
     side = INSIDE + rng.normal(0, 0.025)
-    return Way([START, place(side, -0.05), place(side, 0.05), MARK], 0.3)
+    return [START, place(side, -0.05), place(side, 0.05), MARK]
 
 
 def carl(rng: np.random.Generator) -> Way:
     """Has another task: he comes back, on this side or that. Half of the logs are his."""
     side = rng.choice([OUTSIDE, INSIDE]) + rng.normal(0, 0.01)
-    return Way([place(side, 0.3), place(side, 0.05), place(side, -0.05), START], 0.2)
+    return [place(side, 0.3), place(side, 0.05), place(side, -0.05), START]
 
 
 OPERATORS: dict[str, Callable[[np.random.Generator], Way]] = {"anna": anna, "ben": ben, "carl": carl}
@@ -94,7 +89,7 @@ class Recorder:
 
 def episode(arm: Arm, kinematics: Kinematics, way: Way, rng: np.random.Generator) -> bool:
     """Move along a way; whether the tool is at the mark in the end, and the bottle stands."""
-    places, state, tremor, decided = way.places[1:], arm.state(), np.zeros(len(JOINTS)), np.inf
+    places, state, tremor, decided = way[1:], arm.newest, np.zeros(len(JOINTS)), np.inf
     begin, before = state.time, state.time
     while state.time < min(begin + PATIENCE, decided + DWELL):
         lasts = np.exp(-(state.time - before) / CALM)
@@ -102,16 +97,16 @@ def episode(arm: Arm, kinematics: Kinematics, way: Way, rng: np.random.Generator
         before = state.time
         if len(places) > 1 and np.linalg.norm(places[0] - state.tool) < NEAR:
             places = places[1:]
-        arm.command(state, kinematics.velocities(state.q, towards(places[0], state, way.speed)) + tremor)
+        arm.command(state, kinematics.velocities(state.q, towards(places[0], state)) + tremor)
         state = arm.state()
         if (state.fallen or np.linalg.norm(places[-1] - state.tool) < NEAR) and decided == np.inf:
             decided = state.time
     return state.reached
 
 
-def towards(goal: np.ndarray, state: State, speed: float) -> np.ndarray:
+def towards(goal: np.ndarray, state: State) -> np.ndarray:
     wanted = 3.0 * (goal - state.tool)
-    return wanted * min(1.0, speed / max(float(np.linalg.norm(wanted)), 1e-9))
+    return wanted * min(1.0, SPEED / max(float(np.linalg.norm(wanted)), 1e-9))
 
 
 def main() -> None:
@@ -132,7 +127,7 @@ def main() -> None:
             way = habit(rng)
             arm.reset(kinematics.home)
             arm.take()
-            arm.go_over(kinematics, start(1000 * i + number, way.places[0]))
+            arm.go_over(kinematics, start(1000 * i + number, way[0]))
             arm.transport.publish(RECORDING[0], {"data": True})
             outcomes[name].append(episode(arm, kinematics, way, rng))
             arm.transport.publish(RECORDING[0], {"data": False})

@@ -8,7 +8,7 @@ import numpy as np
 MARK, STANDS = np.array([0.5, 0.25, 0.1]), np.array([0.5, 0.0])  # m: where to go, and where the bottle stands
 NEAR, SHIFTED = 0.05, 0.005  # m: of the tool from the mark, and of the bottle
 STRIDE, END = 0.05, 5.0  # m that earn 1, and what the end earns or costs
-CLOSE = 0.10  # m from the bottle's middle, nearer than which a step costs
+CLOSE = 0.12  # m from the bottle's middle, nearer than which a step costs
 STEEP = 2.0 / 0.03  # what it costs for each m of that
 UPRIGHT = 0.9  # cosine of the bottle's tilt
 

@@ -1,7 +1,7 @@
 """From three people's logs of an arm to a guarded policy on it, by the commands of this project.
 
   python examples/arm/story.py --out arm-story            # all of it
-  python examples/arm/story.py --out arm-story --short    # few episodes, steps and trials: what the tests run
+  python examples/arm/story.py --out arm-story --short    # without IQL and `select`, few trials: what the tests run
 
 Every command is printed before it runs, so that it can be typed. A step that is done is not done again: after Ctrl-C
 the story goes on from there. Where your arm takes the twin's place, `record` is your people and `ros2 bag record`, and
@@ -43,8 +43,8 @@ class Size:
     trials: int
 
 
-FULL = Size(40, {"lapo": 2000, "bc": 2000, "iql": 4000}, 3000, 20)
-SHORT = Size(12, {"lapo": 1200, "bc": 1500}, 0, 4)
+FULL = Size(40, {"lapo": 4000, "bc": 4000, "iql": 4000}, 3000, 20)
+SHORT = Size(40, {"lapo": 4000, "bc": 4000}, 0, 4)
 
 
 class Story:
@@ -186,7 +186,7 @@ def main() -> None:
         prog="story.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="of all that is made")
-    parser.add_argument("--short", action="store_true", help="few episodes, steps and trials")
+    parser.add_argument("--short", action="store_true", help="LAPO and BC only, 4 trials of each")
     parser.add_argument("--film", action="store_true", help="film LAPO's policy on the twin")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what runs beside ends, too
