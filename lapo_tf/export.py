@@ -24,8 +24,9 @@ class Args:
     """The run folder, e.g. runs/kitchen-complete/lapo/seed0."""
     out: Path = Path("policy")
     """Folder of the bundle."""
-    checkpoint: str = "best"
-    """Which weights: best (of the evaluations during training), last, or a step."""
+    checkpoint: str | None = None
+    """Which weights: best (of the evaluations during training), last, or a step. By itself the best, or the last of a
+    run that no simulator judged: held-out errors chose worse than that (docs/select.md)."""
     dataset: str | None = None
     """The training data, where it is not where the run found it."""
     trial_episodes: int = 10
@@ -52,8 +53,11 @@ def main() -> None:
     runtime.configure("xla")
     from lapo_tf.runs.bundle import export
     from lapo_tf.runs.run import load_run
+    from lapo_tf.tasks.task import HELD_OUT
+    from lapo_tf.training.run_folder import RunFolder
 
-    run = load_run(args.run, args.checkpoint)
+    unjudged = RunFolder.open(args.run).criterion() == HELD_OUT
+    run = load_run(args.run, args.checkpoint or ("last" if unjudged else "best"))
     if run.note:
         print(run.note)
     policy = export(

@@ -71,7 +71,7 @@ class Story:
     def train(self, agent: str) -> None:
         """Without a simulator, judged on held-out episodes."""
         steps = self.size.steps[agent]
-        options = f"--config {ARM}/train.yaml --steps {steps} --eval-every {steps // 3}"
+        options = f"--config {ARM}/train.yaml --steps {steps} --eval-every {steps // 4}"
         self.run(f"-m lapo_tf.train --dataset arm/reach-v0 --agent {agent} {options}")
 
     def export(self, agent: str) -> None:
