@@ -16,6 +16,7 @@ import own_arm
 import pytest
 import yaml
 
+from lapo_tf import export as export_command
 from lapo_tf.data import Episode, write_dataset
 from lapo_tf.errors import UserError
 from lapo_tf.runs.bundle import export
@@ -264,6 +265,20 @@ def test_export_of_a_run_whose_environment_is_gone(tmp_path: Path) -> None:
         export(run, tmp_path / "policy")
     d = export(run, tmp_path / "policy", offline=True, control_rate=20.0).description
     assert (d.control_rate, d.score, [novelty.alarms for novelty in d.novelty]) == (20.0, {}, [None])
+
+
+@pytest.mark.parametrize(("judge", "step"), [({"env": "own_arm:OwnArm-v0"}, 20), ({}, 40)])
+def test_export_takes_the_best_by_score_and_else_the_last(
+    judge: dict[str, str], step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_arm.write(tmp_path / "arm.hdf5")
+    folder = train(dataset="arm.hdf5", **judge, **SMALL).folder
+    best = folder / "checkpoints" / "best.json"
+    best.write_text(json.dumps(json.loads(best.read_text()) | {"step": 20}))
+    options = ["--out", "policy", "--trial-episodes", "0", "--control-rate", "20"]
+    monkeypatch.setattr(sys, "argv", ["export", str(folder), *options])
+    export_command.main()
+    assert json.loads((tmp_path / "policy" / "policy.json").read_text())["step"] == step
 
 
 def test_an_environment_that_does_not_bound_actions(
