@@ -111,14 +111,16 @@ def _how(groups: Sequence[Group], step: int | None) -> str:
     """How the numbers were made."""
     ends = sorted({int(run.steps[-1]) for g in groups for run in g.runs})
     episodes = sorted({run.config.eval_episodes for g in groups for run in g.runs})
+    last = sorted({run.episodes for g in groups for run in g.runs})
     data = sorted({f"{run.config.task}: {run.dataset} ({run.provenance})" for g in groups for run in g.runs})
-    numbers = [", ".join(f"{n:,}" for n in values) for values in (ends, episodes)]
+    numbers = [", ".join(f"{n:,}" for n in values) for values in (ends, episodes, last)]
     criteria = [g.criterion for g in groups]
     what = "Numbers"
     if criteria.count(SCORE) == len(criteria):
         what = "Normalized scores (0: D4RL's random policy, 100: its expert)"
     simulated = criteria.count(HELD_OUT) < len(criteria)
-    each = f"; each evaluation is the mean of {numbers[1]} episodes" if simulated else ""
+    each = f"; an evaluation in training is the mean of {numbers[1]} episodes, the last one of {numbers[2]}"
+    each = each if simulated else ""
     lines = [
         f"{what} after {numbers[0]} gradient steps{' (cut there)' if step else ''}{each}. "
         "In the tables: mean of the last evaluation over seeds ± half of Student's 95 % interval [mean of each seed's "
@@ -162,6 +164,7 @@ def _run_row(run: RunResult) -> dict[str, Any]:
         "steps": int(run.steps[-1]),
         "criterion": run.criterion.metric,
         "last": round(run.last, 3),
+        "last_episodes": run.episodes,
         "best": round(run.best, 3),
         "best_step": int(run.steps[run.best_evaluation]),
         "provenance": run.provenance,

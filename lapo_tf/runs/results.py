@@ -40,11 +40,15 @@ class RunResult:
     scores: np.ndarray
     """Their normalized scores [E], or other numbers by the run's criterion."""
     seconds: float
+    final: float | None = None
+    """Score of the last checkpoint by `lapo_tf.evaluate`, if it was asked."""
+    episodes: int = 0
+    """Of what `last` is the mean."""
 
     @property
     def last(self) -> float:
-        """Score of the last evaluation."""
-        return float(self.scores[-1])
+        """Score after the last step: by `lapo_tf.evaluate`, or else of the last evaluation during training."""
+        return float(self.scores[-1]) if self.final is None else self.final
 
     @property
     def best(self) -> float:
@@ -143,6 +147,7 @@ def read_run(path: Path, step: int | None = None) -> RunResult:
             f"{path} stands at step {steps[-1]:,} of {config.steps:,}: finish it with python -m lapo_tf.train --resume "
             f"{shlex.quote(str(path))}, or compare at a step that all runs have with --step"
         )
+    found = folder.evaluation(int(rows[-1]["step"])) or {"episodes": config.eval_episodes, "metrics": {}}
     data = values["data"]
     sets = [part["data"] for part in values.get("history", [])] + [data]
     return RunResult(
@@ -156,6 +161,8 @@ def read_run(path: Path, step: int | None = None) -> RunResult:
         np.array([row["step"] for row in rows], np.int64),
         np.array([row[criterion.metric] for row in rows]),
         float(rows[-1]["time/seconds"]),
+        found["metrics"].get(criterion.metric),
+        found["episodes"],
     )
 
 

@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from lapo_tf import runtime
-from lapo_tf.config import TrainConfig
 from lapo_tf.errors import UserError
 from lapo_tf.progress import progress_bar
 from lapo_tf.runs.results import Group, group_runs, read_run
-from lapo_tf.runs.trials import DONE, FAILED, NEW, RESUME, Cluster, Trial, grid, measured, remaining, state
+from lapo_tf.runs.trials import DONE, FAILED, NEW, RESUME, Cluster, Trial, grid, measured, remaining, state, to_evaluate
 from lapo_tf.tasks import Task, register
 from lapo_tf.training.lock import InUseError
 from lapo_tf.training.options import resolved
@@ -34,8 +33,10 @@ RAY_PATIENCE = 300.0  # seconds in which to try again to start Ray
 CRASHES = 2  # times that a trial whose worker died is resumed
 
 
-def run_trial(config: TrainConfig, task: Task, on: Sequence[int] = ()) -> str:
-    """Train in this process, from the start or from the last checkpoint; what was printed goes into `train.log`.
+def run_trial(trial: Trial, on: Sequence[int] = ()) -> str:
+    """Train in this process, from the start or from the last checkpoint, and evaluate what came of it.
+
+    What was printed goes into `train.log`.
 
     Args:
         on: cores to stay on; without them, where the system likes.
@@ -49,7 +50,7 @@ def run_trial(config: TrainConfig, task: Task, on: Sequence[int] = ()) -> str:
     """
     if on:
         os.sched_setaffinity(0, on)
-    folder = config.folder()
+    config, folder = trial.config, trial.folder
     folder.mkdir(parents=True, exist_ok=True)
     log = os.open(folder / "train.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
@@ -59,8 +60,19 @@ def run_trial(config: TrainConfig, task: Task, on: Sequence[int] = ()) -> str:
         runtime.quiet()
         runtime.configure(config.compile)
         resume = (folder / "config.yaml").exists()
-        register(task)  # this process may not know it
-        return str(Trainer(config, resume=resume).run())
+        register(trial.task)  # this process may not know it
+        said = ""
+        if measured(folder)[0] < config.steps:
+            said = str(Trainer(config, resume=resume).run())
+        if episodes := to_evaluate(trial):
+            from lapo_tf.runs.evaluation import evaluate  # its figures are of no use to the driver
+
+            found = evaluate(folder, episodes)
+            out = folder / "evaluation"
+            out.mkdir(exist_ok=True)
+            found.write(out, "last")
+            said = str(found)
+        return said
     except InUseError:
         raise
     except Interrupted as saved:  # the worker was asked to end: the driver, if it lives, sees to it as after a crash
@@ -107,6 +119,7 @@ def sweep(
     cpus_per_trial: int = 1,
     gpus_per_trial: float = 0.0,
     retry_failed: bool = False,
+    evaluate: int = 0,
     progress: bool = True,
     **options: Any,
 ) -> list[Group]:
@@ -121,6 +134,7 @@ def sweep(
         address: of Ray: local starts it on this machine, auto joins a running cluster.
         cpus_per_trial, gpus_per_trial: share of one trial.
         retry_failed: try failed trials again.
+        evaluate: episodes of an evaluation of each last policy, by which reports then judge it; 0: none.
         progress: show a bar of all trials' steps.
         options: fields of `TrainConfig` for all trials, and agents' under their names, as for `lapo_tf.train`.
 
@@ -131,7 +145,9 @@ def sweep(
         UserError: a trial failed, Ray is not to be had, or a folder holds something else.
     """
     own = {k: v for k, v in options.items() if isinstance(v, dict)}
-    trials = grid(tasks, agents, seeds, Path(run_dir), {k: v for k, v in options.items() if k not in own}, own)
+    trials = grid(
+        tasks, agents, seeds, Path(run_dir), {k: v for k, v in options.items() if k not in own}, own, evaluate
+    )
     total = sum(t.config.steps for t in trials)
     with progress_bar(total=total, unit="step", desc="sweep", disable=not progress) as steps:
 
@@ -182,7 +198,7 @@ def run_trials(
                 trial = waiting.pop(0)
                 config = resolved(dataclasses.replace(trial.config, run_dir=trial.folder.resolve()))
                 taken[trial.name] = free.pop(0)
-                futures[remote.remote(config, trial.task, taken[trial.name])] = trial
+                futures[remote.remote(dataclasses.replace(trial, config=config), taken[trial.name])] = trial
                 progress.running[trial.name] = time.time()
             ready, _ = ray.wait(list(futures), timeout=1.0)
             for future in ready:

@@ -41,6 +41,8 @@ class Table:
     """Training options of all trials: cpu, gpu, paper, or a file, seen from the table's folder."""
     options: dict[str, Any] = field(default_factory=dict)
     """Training options of all trials, before those of `config`."""
+    evaluate: int = 0
+    """Episodes of an evaluation of each last policy, by which reports then judge it; 0: none."""
 
 
 def table_trials(
@@ -75,7 +77,8 @@ def table_trials(
         if not agents or name in agents
     ]
     rows = [task for task in table.tasks if not tasks or task in tasks]
-    return trials_of(rows, settings, run_dir or Path("runs") / path.stem, table.options | (flags or {}), file)
+    folder = run_dir or Path("runs") / path.stem
+    return trials_of(rows, settings, folder, table.options | (flags or {}), file, table.evaluate)
 
 
 def _chosen(seeds: list[int], wanted: Collection[int]) -> list[int]:

@@ -43,6 +43,8 @@ class Trial:
     task: Task
     label: str
     """The agent with its options, as in the run folder's path."""
+    evaluate: int = 0
+    """Episodes of an evaluation of its last policy, as `lapo_tf.evaluate` makes it; 0: none."""
 
     @property
     def name(self) -> str:
@@ -109,6 +111,7 @@ def grid(
     run_dir: Path,
     flags: dict[str, Any] | None = None,
     file: dict[str, Any] | None = None,
+    evaluate: int = 0,
 ) -> list[Trial]:
     """All trials of a sweep, seed by seed, so that a part of it is already a comparison.
 
@@ -117,6 +120,7 @@ def grid(
         agents: names, their own options after colons, as in `awac:policy=gmm`.
         run_dir: where the run folders are.
         flags: training options of all trials; `file`: the same, with less priority, and agents' sections.
+        evaluate: see `Trial`.
 
     Raises:
         UserError: an unknown task, agent or option, or a value that cannot work.
@@ -126,7 +130,7 @@ def grid(
     for text in agents:
         agent, own, label = parse_agent(text)
         settings.append(Setting(label, agent, own, seeds))
-    return trials_of([tasks] if isinstance(tasks, str) else tasks, settings, run_dir, flags, file)
+    return trials_of([tasks] if isinstance(tasks, str) else tasks, settings, run_dir, flags, file, evaluate)
 
 
 def trials_of(
@@ -135,6 +139,7 @@ def trials_of(
     run_dir: Path,
     flags: dict[str, Any] | None = None,
     file: dict[str, Any] | None = None,
+    evaluate: int = 0,
 ) -> list[Trial]:
     """As `grid`, of agents with a name and seeds of their own."""
     from lapo_tf.training.start import run_config  # TensorFlow takes seconds, for which --help need not wait
@@ -149,7 +154,7 @@ def trials_of(
                 own = (file.get(setting.agent) or {}) | setting.options
                 folder = run_dir / task.name / setting.label / f"seed{seed}"
                 values = {"task": task, "agent": setting.agent, "seed": seed, "run_dir": folder, setting.agent: own}
-                trials.append(Trial(run_config(common | flags | values), task, setting.label))
+                trials.append(Trial(run_config(common | flags | values), task, setting.label, evaluate))
     return trials
 
 
@@ -173,8 +178,17 @@ def state(trial: Trial) -> str:
             f"{trial.folder} holds a run with other options ({', '.join(sorted(differs))}): "
             "give another --run-dir, or the options it was made with"
         )
-    rows = folder.metrics()
-    return DONE if rows and rows[-1]["step"] >= trial.config.steps else RESUME
+    return DONE if measured(trial.folder)[0] >= trial.config.steps and not to_evaluate(trial) else RESUME
+
+
+def to_evaluate(trial: Trial) -> int:
+    """For how many episodes its last policy is still to be run."""
+    from lapo_tf.training.run_folder import RunFolder
+
+    if trial.criterion == HELD_OUT:
+        return 0  # there is nothing to run it in
+    found = RunFolder(trial.folder).evaluation(trial.config.steps)
+    return trial.evaluate if found is None or found["episodes"] < trial.evaluate else 0
 
 
 def differences(one: TrainConfig, other: TrainConfig) -> set[str]:

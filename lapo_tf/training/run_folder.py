@@ -5,6 +5,7 @@
     episodes.npz     `steps` [E] and `returns`, `lengths` [E, episodes] of every evaluation episode
     checkpoints/     step-<n>/ folders of TensorFlow checkpoints: the last few and the best
     tensorboard/     event files
+    evaluation/      what later commands found of a checkpoint; step-<n>.json of `lapo_tf.evaluate`
 
 Every file is written beside its place and moved there, so an interrupted run leaves no half-written one.
 """
@@ -178,6 +179,19 @@ class RunFolder:
             return {}
         with _readable(path), np.load(path) as file:
             return {name: file[name] for name in ("steps", "returns", "lengths")}
+
+    def evaluation(self, step: int) -> dict[str, Any] | None:
+        """What `lapo_tf.evaluate` found of the checkpoint of `step`: `episodes`, `metrics`, and of what; None before.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        path = self.path / "evaluation" / f"step-{step}.json"
+        if not path.exists():
+            return None
+        with _readable(path):
+            values = json.loads(path.read_text())
+            return values | {"episodes": int(values["episodes"]), "metrics": dict(values["metrics"])}
 
     def write_episodes(self, episodes: dict[str, np.ndarray]) -> None:
         """Replace `episodes.npz`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,23 @@ def test_the_numbers_of_a_report(runs, tmp_path):
         summary = {(row["task"], row["agent"]): row for row in csv.DictReader(file)}
     assert float(summary["maze2d-umaze", "lapo"]["last_mean"]) == pytest.approx(last.mean(), abs=1e-3)
     assert summary["maze2d-large", "iql"]["paper"] == "64.3"
+
+
+def test_the_last_score_is_evaluate_s_where_it_was_asked(runs, tmp_path):
+    folder = runs / "maze2d-umaze" / "lapo" / "seed0" / "evaluation"
+    folder.mkdir()
+    for step, score in ((100, 1.0), (200, 60.0)):
+        values = {"episodes": 100, "metrics": {"eval/normalized_score": score}}
+        (folder / f"step-{step}.json").write_text(json.dumps(values))
+    run = results.read_run(folder.parent)
+    assert (run.last, run.episodes, run.best) == (60.0, 100, 120.0)
+    assert run.scores[-1] == pytest.approx(80.0, abs=5)  # the curve is training's own
+    assert results.read_run(folder.parent, 100).last == 1.0
+    said = write_report([runs], tmp_path / "out").read_text()
+    assert "an evaluation in training is the mean of 10 episodes, the last one of 10, 100" in said
+    (folder / "step-200.json").write_text("{}")
+    with pytest.raises(UserError, match=r"step-200.json is damaged"):
+        results.read_run(folder.parent)
 
 
 def test_aggregates_against_numpy():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -14,8 +15,9 @@ import numpy as np
 import pytest
 
 from lapo_tf.errors import UserError
+from lapo_tf.runs.results import read_run
 from lapo_tf.runs.sweep import Progress, finish, sweep
-from lapo_tf.runs.trials import DONE, FAILED, NEW, RESUME, Cluster, grid, parse_agent, parse_seeds, state
+from lapo_tf.runs.trials import DONE, FAILED, NEW, RESUME, Cluster, Trial, grid, parse_agent, parse_seeds, state
 from lapo_tf.runs.watch import describe, duration
 from lapo_tf.sweep import SweepCommand, all_trials
 from lapo_tf.training.lock import InUseError
@@ -177,6 +179,29 @@ def environment(tmp_path_factory) -> dict[str, str]:
     environment = os.environ | {"MINARI_DATASETS_PATH": str(path)}
     subprocess.run([sys.executable, "-m", "lapo_tf.collect", TOY], env=environment, check=True, capture_output=True)
     return environment
+
+
+def test_a_trial_is_evaluated_once_it_is_trained(tmp_path, environment):
+    """By as many episodes as are wanted; one that was trained before is not trained again."""
+    trial = all_trials(command(tmp_path, evaluate=7, compile="graph"))[0]
+    code = "import pickle, sys; from lapo_tf.runs.sweep import run_trial; run_trial(pickle.load(sys.stdin.buffer))"
+
+    def run(one: Trial) -> None:
+        settled = dataclasses.replace(one, config=resolved(one.config))
+        subprocess.run([sys.executable, "-c", code], env=environment, input=pickle.dumps(settled), check=True)
+
+    run(dataclasses.replace(trial, evaluate=0))
+    metrics = (trial.folder / "metrics.csv").stat().st_mtime_ns
+    assert state(dataclasses.replace(trial, evaluate=0)) == DONE
+    assert state(trial) == RESUME
+    run(trial)
+    assert state(trial) == DONE
+    assert state(dataclasses.replace(trial, evaluate=8)) == RESUME
+    assert (trial.folder / "metrics.csv").stat().st_mtime_ns == metrics
+    result = read_run(trial.folder)
+    with np.load(trial.folder / "evaluation" / "step-20.npz") as file:
+        assert result.last == pytest.approx(trial.task.normalized(file["returns"]).mean())
+        assert len(file["returns"]) == result.episodes == 7
 
 
 def start(run_dir: Path, environment: dict[str, str], *options: str) -> subprocess.Popen:

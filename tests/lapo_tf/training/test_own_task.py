@@ -278,7 +278,7 @@ def test_export_takes_the_best_by_score_and_else_the_last(
     options = ["--out", "policy", "--trial-episodes", "0", "--control-rate", "20"]
     monkeypatch.setattr(sys, "argv", ["export", str(folder), *options])
     export_command.main()
-    assert json.loads((tmp_path / "policy" / "policy.json").read_text())["step"] == step
+    assert json.loads((tmp_path / "policy" / "policy.json").read_text())["source"]["step"] == step
 
 
 def test_an_environment_that_does_not_bound_actions(
