@@ -20,6 +20,13 @@ class Seeds(Protocol):
     def label(self) -> str:
         """What the legend calls them."""
 
+    @property
+    def judged(self) -> bool:
+        """Whether their last scores are `lapo_tf.evaluate`'s, and so no part of the curve."""
+
+    def values(self, which: str) -> np.ndarray:
+        """Their `last` scores [seeds]."""
+
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
         """Steps [E] and scores [seeds, E]."""
 
@@ -30,7 +37,8 @@ class Seeds(Protocol):
 def plot_group_curves(
     groups: Sequence[Seeds], ax: Axes | None = None, *, metric: str = "eval/normalized_score"
 ) -> Axes:
-    """Learning curves of one task's agents: mean over seeds and its 95 % bootstrap band.
+    """Learning curves of one task's agents: mean over seeds and its 95 % bootstrap band, and as a dot their last score
+    where `lapo_tf.evaluate` was asked for it.
 
     Args:
         groups: the seeds of each setting, from `lapo_tf.runs.sweep.sweep` or `lapo_tf.runs.results.group_runs`.
@@ -42,6 +50,8 @@ def plot_group_curves(
     for group in groups:
         steps, scores = group.curve()
         ax.plot(steps, scores.mean(0), color=colours[group.label], lw=1.8, label=group.label)
+        if group.judged:
+            ax.plot(steps[-1], group.values("last").mean(), "o", color=colours[group.label], ms=5, clip_on=False)
         if len(scores) > 1:
             ax.fill_between(steps, *group.band(), color=colours[group.label], alpha=0.15, lw=0)
     ax.legend(frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)

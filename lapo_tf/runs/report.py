@@ -51,7 +51,8 @@ def write_report(paths: Sequence[Path], out: Path, step: int | None = None) -> P
                 if members := [g for g in groups if (g.task.family, g.criterion, g.provenance) == which]:
                     parts += _section(members, title, provenance, out)
     if all_tasks := overall([g for g in groups if g.criterion == SCORE]):
-        parts.insert(2, all_tasks)
+        draw_curves([g for g in groups if g.criterion == SCORE], out / "curves.png")
+        parts.insert(2, all_tasks + "\n\n![Learning curves](curves.png)")
     path = out / "report.md"
     path.write_text("\n\n".join(parts) + "\n")
     return path
@@ -124,8 +125,8 @@ def _how(groups: Sequence[Group], step: int | None) -> str:
     lines = [
         f"{what} after {numbers[0]} gradient steps{' (cut there)' if step else ''}{each}. "
         "In the tables: mean of the last evaluation over seeds ± half of Student's 95 % interval [mean of each seed's "
-        "best evaluation, which is biased upwards] (paper's number, 1 million steps on D4RL's data); seeds in the last "
-        "column.",
+        "best evaluation in training, which is biased upwards] (paper's number, 1 million steps on D4RL's data); seeds "
+        "in the last column.",
         "Data: " + "; ".join(data) + ".",
     ]
     if HELD_OUT in criteria:
@@ -197,17 +198,24 @@ def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def draw_curves(groups: Sequence[Group], path: Path) -> None:
-    """Learning curves, a panel per task: mean over seeds, its 95 % bootstrap band, the paper's LAPO score dashed."""
+    """Learning curves, a panel per task, each with a scale of its own: see `plot_group_curves`."""
     tasks = list(dict.fromkeys(g.task.name for g in groups))
-    figure, axes = plt.subplots(
-        1, len(tasks), figsize=(1.6 + 4.0 * len(tasks), 3.4), layout="constrained", squeeze=False, sharey=False
-    )
-    for ax, task in zip(axes[0], tasks, strict=True):
-        plot_group_curves([g for g in groups if g.task.name == task], ax, metric=groups[0].criterion.metric)
+    columns = min(len(tasks), 4)
+    rows = -(-len(tasks) // columns)
+    size = (1.6 + 3.6 * columns, 0.2 + 2.8 * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    for i, ax in enumerate(axes.flat):
+        if i >= len(tasks):
+            ax.remove()
+            continue
+        plot_group_curves([g for g in groups if g.task.name == tasks[i]], ax, metric=groups[0].criterion.metric)
         ax.get_legend().remove()
-        ax.set_title(task, fontsize="medium")
-        ax.label_outer()
-    handles = {label: line for ax in axes[0] for line, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+        ax.set_title(tasks[i], fontsize="medium")
+        if i % columns:
+            ax.set_ylabel("")
+        if i + columns < len(tasks):
+            ax.set_xlabel("")
+    handles = {label: line for ax in figure.axes for line, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside right center", frameon=False)
     figure.savefig(path, dpi=130)
     plt.close(figure)

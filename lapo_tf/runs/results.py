@@ -96,6 +96,11 @@ class Group:
         """`last` or `best` scores, [seeds]."""
         return np.array([getattr(run, which) for run in self.runs])
 
+    @property
+    def judged(self) -> bool:
+        """Whether `last` is by `lapo_tf.evaluate`, for all of them."""
+        return all(run.final is not None for run in self.runs)
+
     def kept(self) -> float:
         """Share of the mean best score, as far as that lies above 0, that the mean last score has kept; 1 below it."""
         last, best = self.values("last").mean(), self.values("best").mean()
