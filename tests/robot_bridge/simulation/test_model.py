@@ -302,15 +302,41 @@ def test_shipped_configs_drive_the_twins_of_their_arms(name: str, config: str) -
         menagerie.get(name).path()
     except menagerie.MenagerieError as error:
         pytest.skip(f"the model cannot be had: {error}")
+    _drive_near_the_middle(load_robot(config), find_model(name))
+
+
+@pytest.mark.parametrize("config", ["ur5e", "fr3", "so101"])
+def test_shipped_configs_drive_a_chain_with_the_joints_of_their_arms(config: str, tmp_path: Path) -> None:
+    """Names, ranges, topics and kinds of commands are the arm's; lengths and masses are not."""
     robot = load_robot(config)
+    assert robot.limits is not None
+    links = "".join(
+        f'<body pos="0 0 0.1"><joint name="{joint}" axis="{"0 0 1" if i % 2 else "0 1 0"}" range="{low} {high}"/>'
+        '<geom type="capsule" fromto="0 0 0 0 0 0.1" size="0.02" mass="0.3" contype="0" conaffinity="0"/>'
+        for i, (joint, low, high) in enumerate(
+            zip(robot.joints.values(), robot.limits.low, robot.limits.high, strict=True)
+        )
+    )
+    path = tmp_path / "chain.xml"
+    path.write_text(
+        '<mujoco><compiler angle="radian" autolimits="true"/><worldbody>'
+        f"{links}{'</body>' * len(robot.joints)}</worldbody></mujoco>"
+    )
+    _drive_near_the_middle(robot, path)
+
+
+def _drive_near_the_middle(robot: Robot, model: Path) -> None:
     guards = dataclasses.replace(robot.guards, speed=1.0)
     inputs = (dataclasses.replace(robot.inputs[0], max_age=0.5, check_stamps=False),)
     robot = dataclasses.replace(robot, guards=guards, inputs=inputs)
-    world = Model(find_model(name), robot)
+    world = Model(model, robot)
     assert robot.limits is not None
-    middle = 0.5 * (robot.limits.low + robot.limits.high)
+    low, high = robot.limits.low, robot.limits.high
+    wide = high - low > 1.0  # rad; all but fingers
+    beside = 0.5 * (low + high) + np.where(wide, 0.2, 0.0)  # some start in the middle
     start = world.position.copy()
-    target = start + np.clip(middle - start, -0.4, 0.4)
+    target = start + np.clip(beside - start, -0.4, 0.4)
+    assert np.abs(target - start)[wide].min() > 0.1
     assert drive(world, robot, reach(robot, target), target) == 0
 
 
