@@ -53,8 +53,8 @@ class SweepCommand(Cluster):
     """Steps from one evaluation to the next."""
     eval_episodes: int | None = None
     """Episodes of each evaluation during training."""
-    evaluate: int = 0
-    """Episodes of one more of each last policy, by which reports then judge it; a table's file says it itself."""
+    evaluate: int | None = None
+    """Episodes of one more of each last policy, by which reports then judge it; default: the table's, or none."""
     compile: Compile | None = None
     """How the training loop runs."""
     retry_failed: bool = False
@@ -75,12 +75,20 @@ def all_trials(options: SweepCommand) -> list[Trial]:
         if options.config:
             raise UserError(f"--config {options.config} and --table: name the file in {options.table}, as its `config`")
         seeds = parse_seeds(options.seeds) if options.seeds else []
-        return table_trials(options.table, options.run_dir, tasks=tasks, agents=agents, seeds=seeds, flags=flags)
+        return table_trials(
+            options.table,
+            options.run_dir,
+            tasks=tasks,
+            agents=agents,
+            seeds=seeds,
+            flags=flags,
+            evaluate=options.evaluate,
+        )
     if not tasks:
         raise UserError("no tasks given: expected --tasks maze2d-umaze,kitchen-complete, or --table FILE.yaml")
     file = read_yaml(options_file(options.config), "steps: 10000") if options.config else {}
     seeds = parse_seeds(options.seeds or "0-2")
-    return grid(tasks, agents or ["lapo"], seeds, options.run_dir or Path("runs"), flags, file, options.evaluate)
+    return grid(tasks, agents or ["lapo"], seeds, options.run_dir or Path("runs"), flags, file, options.evaluate or 0)
 
 
 @command
@@ -88,7 +96,7 @@ def main() -> None:
     """The command."""
     options = parse(SweepCommand, description=DESCRIPTION)
     require(options.cpus_per_trial >= 1, "--cpus-per-trial", options.cpus_per_trial, "1 or more")
-    require(options.evaluate >= 0, "--evaluate", options.evaluate, "0 or more")
+    require((options.evaluate or 0) >= 0, "--evaluate", options.evaluate, "0 or more")
     require(options.gpus_per_trial >= 0, "--gpus-per-trial", options.gpus_per_trial, "0 or more")
     runtime.quiet()
     from lapo_tf.runs.watch import describe, summary, watch

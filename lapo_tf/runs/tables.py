@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from lapo_tf.config import options_file
-from lapo_tf.errors import unknown
+from lapo_tf.errors import require, unknown
 from lapo_tf.runs.trials import Setting, Trial, parse_seeds, trials_of
 from lapo_tf.yaml_files import STRICT, read_yaml, validated
 
@@ -53,6 +53,7 @@ def table_trials(
     agents: Collection[str] = (),
     seeds: Collection[int] = (),
     flags: dict[str, Any] | None = None,
+    evaluate: int | None = None,
 ) -> list[Trial]:
     """The trials of a table's file, seed by seed.
 
@@ -61,11 +62,13 @@ def table_trials(
         run_dir: folder of the run folders; default: `runs/<the file's name>`.
         tasks, agents, seeds: train only these; default: all.
         flags: training options that come before the file's.
+        evaluate: in place of the file's.
 
     Raises:
         UserError: a file that cannot be read, or names that it does not have.
     """
     table = validated(Table, read_yaml(path, "tasks: [maze2d-umaze]"), f"{path.name}: ")
+    require(table.evaluate >= 0, f"{path.name}: evaluate", table.evaluate, "0 or more")
     file = read_yaml(path.parent / options_file(table.config), "batch_size: 128") if table.config else {}
     for name, wanted, known in (("task", tasks, table.tasks), ("agent", agents, tuple(table.agents))):
         for one in wanted:
@@ -78,7 +81,9 @@ def table_trials(
     ]
     rows = [task for task in table.tasks if not tasks or task in tasks]
     folder = run_dir or Path("runs") / path.stem
-    return trials_of(rows, settings, folder, table.options | (flags or {}), file, table.evaluate)
+    return trials_of(
+        rows, settings, folder, table.options | (flags or {}), file, table.evaluate if evaluate is None else evaluate
+    )
 
 
 def _chosen(seeds: list[int], wanted: Collection[int]) -> list[int]:

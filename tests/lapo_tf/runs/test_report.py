@@ -12,7 +12,7 @@ import pytest
 
 from lapo_tf.errors import UserError
 from lapo_tf.runs import results
-from lapo_tf.runs.report import table, write_report
+from lapo_tf.runs.report import draw_curves, table, write_report
 from lapo_tf.runs.statistics import aggregates, bootstrap_band, interval, performance_profiles
 from lapo_tf.training.options import build_config, resolved
 from lapo_tf.training.run_folder import RunFolder
@@ -87,6 +87,18 @@ def test_the_last_score_is_evaluate_s_where_it_was_asked(runs, tmp_path):
     (folder / "step-200.json").write_text("{}")
     with pytest.raises(UserError, match=r"step-200.json is damaged"):
         results.read_run(folder.parent)
+
+
+def test_every_panel_of_curves_says_its_scale(runs, tmp_path, monkeypatch):
+    """Tasks have scales of their own, so that ticks of the first panel are not those of the second."""
+    drawn = []
+    monkeypatch.setattr("lapo_tf.runs.report.plt.close", drawn.append)
+    draw_curves(results.group_runs([results.read_run(p) for p in results.find_runs([runs])]), tmp_path / "curves.png")
+    first, second = drawn[0].axes
+    assert first.get_ylim() != second.get_ylim()
+    for ax in (first, second):
+        assert any(label.get_visible() and label.get_text() for label in ax.get_yticklabels())
+        assert not [line for line in ax.lines if line.get_marker() == "o"]  # nobody asked `lapo_tf.evaluate`
 
 
 def test_aggregates_against_numpy():

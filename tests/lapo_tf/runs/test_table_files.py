@@ -50,6 +50,14 @@ def test_the_trials_of_a_table(table, tmp_path):
     assert math.isinf(free.config.agent_config.latent_bound)
 
 
+def test_episodes_of_the_last_policies(table):
+    assert {t.evaluate for t in trials(table)} == {0}
+    table.write_text(f"{TABLE}evaluate: 100\n")
+    assert {t.evaluate for t in trials(table)} == {100}
+    assert {t.evaluate for t in trials(table, evaluate=5)} == {5}
+    assert {t.evaluate for t in trials(table, evaluate=0)} == {0}
+
+
 def test_a_part_of_a_table(table, tmp_path):
     part = trials(table, tasks="maze2d-umaze", agents="lapo-free,bc", steps=10, run_dir=tmp_path)
     assert [t.folder for t in part] == [tmp_path / "maze2d-umaze" / name for name in ("lapo-free/seed0", "bc/seed1")]
@@ -66,6 +74,7 @@ def test_a_part_of_a_table(table, tmp_path):
         ("agents: {bc: {}}", "small.yaml: tasks is missing: expected a list"),
         ("tasks: [maze2d-umaze]\nagents: {bc: {seed: 1}}", "unknown entry in small.yaml: agents.bc: 'seed'"),
         ("tasks: [maze2d-umaze]\nagents: {bcc: {}}", "unknown agent 'bcc': did you mean 'bc'"),
+        ("tasks: [maze2d-umaze]\nagents: {bc: {}}\nevaluate: -1", "small.yaml: evaluate is -1: expected 0 or more"),
         ("tasks: [maze-umaze]\nagents: {bc: {}}", "unknown task 'maze-umaze'"),
         ("tasks: [maze2d-umaze]\nagents: {bc: {seeds: x}}", "x is no list of seeds"),
         ("tasks: [maze2d-umaze]\nagents: {bc: {options: {kl: 1}}}", "unknown"),
